@@ -1,0 +1,153 @@
+"""The arrays behind the kernel: a machine packed for it, and the state of E systems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ebatch_env.costs import CostTable
+from ebatch_env.errors import FloatArray
+from ebatch_env.simulator import kernel as k
+from ebatch_env.trace import RequestTrace
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class Machine(NamedTuple):
+    """A `CostTable` and the simulator's settings as the kernel reads them; all shared, all read-only."""
+
+    machine: FloatArray  # (12,) scalars, see kernel.STATIC_W..LOG
+    layers: FloatArray  # (5, n) load_s, load_j, input_floor_s, input_row_s, input_j
+    step_s: FloatArray  # (n, B+1)
+    step_j: FloatArray  # (B+1,) summed over layers
+    alone: FloatArray  # (3, T+1) see CostTable.alone_tables
+
+
+def pack_machine(
+    table: CostTable,
+    *,
+    hold_s: float,
+    lengths_known: bool = True,
+    drain: bool = False,
+    ordered: bool = True,
+    log: bool = True,
+) -> Machine:
+    """Pack ``table`` and the settings.
+
+    Args:
+        table: the machine.
+        hold_s: the longest a hold lasts (s).
+        lengths_known: False hides the lengths from `Order` and from shedding.
+        drain: with no lane busy and no arrival to come, a plan that admits none admits all instead.
+        ordered: keep the waiting requests by length; without it only first come, first served is possible.
+        log: keep the time each request entered its lane.
+    """
+    scalars = np.zeros(12)
+    scalars[k.STATIC_W] = table.static_w
+    scalars[k.PREFETCH] = table.prefetch
+    scalars[k.NOTIFIES] = table.notifies
+    scalars[k.WHOLE] = table.whole_sequences
+    scalars[k.MAX_T] = table.max_time_steps
+    scalars[k.HOLD_S] = hold_s
+    scalars[k.KNOWN] = lengths_known
+    scalars[k.DRAIN] = drain
+    scalars[k.GEMM] = table.has_input_gemm
+    scalars[k.FIXED_J] = table.load_j.sum() + table.input_j.sum()
+    scalars[k.ORDERED] = ordered
+    scalars[k.LOG] = log
+    layers = np.stack([table.load_s, table.load_j, table.input_floor_s, table.input_row_s, table.input_j])
+    first, later, full_s, full_again_s = table.alone_tables()
+    alone = np.zeros((3, first.size))
+    alone[0], alone[1] = first, later
+    alone[2, :2] = full_s, full_again_s
+    return Machine(scalars, layers, np.array(table.step_s), table.step_j.sum(0), alone)
+
+
+@dataclass(frozen=True)
+class Systems:
+    """State of E systems: see the table at the head of ``kernel``; E leads every shape."""
+
+    f: FloatArray  # (E, N_F)
+    i: Int64Array  # (E, N_I)
+    lanes: npt.NDArray[np.int32]  # (E, 3, B)
+    rf: FloatArray  # (E, 4, R)
+    ri: npt.NDArray[np.int32]  # (E, 4, R)
+    ends: npt.NDArray[np.int32]  # (E, 2, L+1)
+    bits: npt.NDArray[np.uint64]  # (E, W)
+    hist: Int64Array  # (E, B+1)
+    levels: Int64Array  # shared
+    bins: npt.NDArray[np.int8]  # (L+1,) shared: bin of each length
+
+    @classmethod
+    def empty(
+        cls, systems: int, lanes: int, requests: int, max_length: int, mix_edges: npt.ArrayLike | None = None
+    ) -> Systems:
+        """Room for ``systems`` systems of ``lanes`` lanes and traces of up to ``requests`` requests of ``max_length``.
+
+        ``mix_edges``, shape (7,), are the upper ends of the first seven bins of queue lengths; None: one bin.
+        """
+        levels = k.tree_levels(max_length + 1)
+        words = int(levels[-1]) + (lanes + 63) // 64
+        edges = np.full(k.MIX_BINS - 1, max_length) if mix_edges is None else np.asarray(mix_edges)
+        return cls(
+            f=np.zeros((systems, k.N_F)),
+            i=np.zeros((systems, k.N_I), np.int64),
+            lanes=np.zeros((systems, 3, lanes), np.int32),
+            rf=np.zeros((systems, 4, requests)),
+            ri=np.zeros((systems, 4, requests), np.int32),
+            ends=np.zeros((systems, 2, max_length + 1), np.int32),
+            bits=np.zeros((systems, words), np.uint64),
+            hist=np.zeros((systems, lanes + 1), np.int64),
+            levels=levels,
+            bins=np.searchsorted(np.sort(edges), np.arange(max_length + 1), side="left").astype(np.int8),
+        )
+
+    @property
+    def capacity(self) -> int:
+        """The most requests a trace may have."""
+        return int(self.rf.shape[2])
+
+    def system(self, e: int) -> tuple[Any, ...]:
+        """The slices of system ``e`` in the kernel's order: f, i, lanes, rf, ri, ends, bits, levels, hist."""
+        return (
+            self.f[e],
+            self.i[e],
+            self.lanes[e],
+            self.rf[e],
+            self.ri[e],
+            self.ends[e],
+            self.bits[e],
+            self.levels,
+            self.hist[e],
+        )
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence there is room for."""
+        return int(self.ends.shape[2]) - 1
+
+    def begin(self, e: int, trace: RequestTrace, machine: Machine) -> None:
+        """Start system ``e`` on ``trace``."""
+        n = trace.requests
+        self.rf[e, k.ARRIVAL, :n] = trace.arrival_s
+        self.rf[e, k.DEADLINE, :n] = trace.deadline_s
+        self.ri[e, k.LENGTH, :n] = trace.length
+        k.begin(n, *self.system(e), machine.layers, machine.machine, self.bins)
+
+
+def make_scratch(threads: int, lanes: int, table: CostTable, requests: int) -> tuple[npt.NDArray[np.int32], FloatArray]:
+    """Scratch of each thread: int32 (threads, S) and pass times float64 (threads, 2, n)."""
+    size = k.scratch_size(lanes, table.max_time_steps, requests)
+    return np.zeros((threads, size), np.int32), np.zeros((threads, 2, table.n_layers))
+
+
+def check_fits(table: CostTable, longest: int) -> None:
+    """Refuse a workload whose longest sequence a whole-sequence network cannot run in one round."""
+    if table.whole_sequences and longest > table.max_time_steps:
+        raise ValueError(
+            f"length must be an integer in 1..{table.max_time_steps} on {table.name!r}, which runs whole sequences "
+            f"and fits that many time-steps on chip with {table.lanes} lanes, got {longest}; use fewer lanes"
+        )

@@ -1,0 +1,54 @@
+"""A Gymnasium environment for learned batching of recurrent networks on accelerators.
+
+Importing this package registers the ``ebatch/...`` ids with Gymnasium.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ebatch_env.costs import CostTable, EnergyPart
+from ebatch_env.environment.rewards import Objective
+from ebatch_env.environment.system import System
+from ebatch_env.machines import Accelerator
+from ebatch_env.networks import Layer, Network
+from ebatch_env.scenarios import SCENARIOS, register_all, scenario
+from ebatch_env.simulator import EpisodeLog, Order, RoundPlan, Simulator
+from ebatch_env.trace import RequestTrace
+
+if TYPE_CHECKING:
+    from ebatch_env.environment.sb3 import EBatchVecEnv
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SCENARIOS",
+    "Accelerator",
+    "CostTable",
+    "EnergyPart",
+    "EpisodeLog",
+    "Layer",
+    "Network",
+    "Objective",
+    "Order",
+    "RequestTrace",
+    "RoundPlan",
+    "Simulator",
+    "System",
+    "make_sb3",
+    "make_system",
+]
+
+register_all()
+
+
+def make_system(env_id: str, **keywords: Any) -> System:
+    """The `System` behind an id, with its keywords overridden by ``keywords``."""
+    return System.build(**{**scenario(env_id).keywords, **keywords})
+
+
+def make_sb3(env_id: str, n_envs: int = 1, *, seed: int | None = None, **keywords: Any) -> EBatchVecEnv:
+    """A registered environment as a Stable-Baselines3 `VecEnv`; needs the extra ``sb3``. Keywords as in `EBatchVecEnv`."""
+    from ebatch_env.environment.sb3 import EBatchVecEnv
+
+    return EBatchVecEnv(n_envs, seed=seed, **{**scenario(env_id).keywords, **keywords})

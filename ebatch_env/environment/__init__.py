@@ -1,0 +1,1 @@
+"""The environment: actions, observations, rewards, and its single, vector and Stable-Baselines3 forms."""

@@ -1,0 +1,205 @@
+"""`EBatchEnv`: one accelerator as a Gymnasium environment. Its docstring is the page for all forms of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from ebatch_env.environment.dynamics import Dynamics
+from ebatch_env.environment.rewards import TERMS
+from ebatch_env.environment.system import System
+from ebatch_env.errors import check_choice, fail
+from ebatch_env.trace import RequestTrace
+
+RENDER_MODES = ("human", "rgb_array", "ansi")
+FRAMES_PER_SECOND = 10
+
+
+def reset_trace(options: dict[str, Any] | None) -> RequestTrace | None:
+    """The trace given as ``reset(options={"trace": ...})``, if any; other options are refused."""
+    unknown = set(options or ()) - {"trace", "reset_mask"}
+    if unknown:
+        raise fail("options", sorted(unknown), "a mapping with keys among 'trace', 'reset_mask'")
+    trace = (options or {}).get("trace")
+    if trace is not None and not isinstance(trace, RequestTrace):
+        raise fail("options['trace']", trace, "a RequestTrace")
+    return trace
+
+
+class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
+    """One accelerator that serves sequences to a recurrent network in batches.
+
+    ## Description
+
+    Requests (sequences of differing lengths) arrive at an accelerator whose batch has B lanes. Work goes in rounds: the
+    machine runs every layer of the network in turn, up to T time-steps each, over all lanes. A sequence that ends frees
+    its lane, and another may join at once. Before each round the agent decides how many time-steps to run before it may
+    decide again, how many requests to admit, whether sequences may join during the round, which waiting request goes
+    first, and whether to drop requests that can no longer meet their deadline. Large T reuses each layer's weights for
+    more work; small T reacts sooner. The simulator is exact and draws no random numbers; all chance is in the traces.
+
+    ## Action Space
+
+    `MultiDiscrete`, one index per control (`Discrete` over their product with ``flat_actions=True``):
+
+    | control | levels | meaning |
+    |---|---|---|
+    | `time_steps` | 1, 2, 4, ... up to the machine's limit, then "longest" | T; "longest": to the end of the longest busy lane |
+    | `admit` | 0, 1, 2, 4, ... below B, then "all" | most sequences that may enter lanes, joins included |
+    | `joins` | no, yes | sequences may enter free lanes during the round |
+    | `order` | first come, shortest, similar | which waiting request is next |
+    | `shed` | no, yes | first drop waiting requests that cannot meet their deadline even alone |
+
+    ``env.unwrapped.system.actions`` lists the levels. ``info["action_mask"]`` (int8, the form that
+    ``action_space.sample(mask=...)`` takes) and ``action_masks()`` (bool, for MaskablePPO) say which are legal. A level
+    the machine rules out has the nearest legal effect: T is capped by the machine, a machine that runs whole sequences
+    runs them whole, a join, an order or a shed that is impossible does not happen. To hold is to admit none with no
+    lane busy: the clock moves on to the next arrival, at most ``hold``. Once the last request has arrived there is
+    nothing to wait for: holding is masked, and chosen all the same it admits all. So every episode ends. An index out
+    of range raises ValueError.
+
+    ## Observation Space
+
+    `Box` of float32 in [-1, 1]: the queue, the lanes, arrival rates, deadlines, the last round, and the machine's own
+    constants. ``env.unwrapped.system.observations`` gives name, unit, scale and range of every index and reads them
+    back in units; ``docs/observations.md`` is the same table. With ``lengths_known=False`` whatever would give lengths
+    away is 0.
+
+    ## Rewards
+
+    ``credit * resolved / R`` less the cost of the interval since the last decision: weighted energy, integral of the
+    number of requests in the system, missed deadlines and shed requests (`Objective`). The undiscounted return is
+    ``credit`` less the mean cost per request. ``info["rewards"]`` holds the named terms, which add up to the reward.
+
+    ## Starting State
+
+    All lanes free, the clock at the first arrival. ``reset(options={"trace": RequestTrace(...)})`` plays a given trace.
+
+    ## Episode End
+
+    Terminated when every request is complete or shed. Truncated after ``max_decisions``; ``info["truncation"]`` then
+    says ``"max_decisions"``.
+
+    ## Arguments
+
+    | keyword | default | meaning |
+    |---|---|---|
+    | `network` | `"MNMT"` | name, `Network`, or its dict |
+    | `accelerator` | `"epur"` | name, `Accelerator`, `"module:Class"`, or dict |
+    | `lanes` | 64 | lanes B of the batch |
+    | `workload` | `"translation"` | name, workload, path of a CSV, `"module:Class"`, or dict |
+    | `load` | 0.8 | arrival rate / saturated throughput of this machine; a pair is a range drawn from anew each episode |
+    | `requests` | 1024 | requests R of an episode |
+    | `deadline` | None | after arrival, in reference latencies (lanes / saturated throughput) |
+    | `hold` | 0.1 | longest hold, in reference latencies; `inf`: until the next arrival |
+    | `objective` | | `Objective`, or a mapping of weights `energy, latency, miss, shed, credit` |
+    | `lengths_known` | True | False hides sequence lengths, as for decoders |
+    | `controls` | all five | which controls the action has |
+    | `plan` | longest, all, joins | what the other controls are set to (`RoundPlan` or mapping) |
+    | `time_step_levels`, `admit_levels` | see above | other levels; None stands for "longest" and "all" |
+    | `flat_actions` | False | one `Discrete` index |
+    | `max_decisions` | 4 R (mean length + 16) | truncation |
+    | `episode_metrics` | True | put `EpisodeMetrics` in ``info["episode_metrics"]`` when an episode ends |
+    | `render_mode` | None | `human`, `rgb_array`, `ansi` |
+
+    ## Vectorized
+
+    ``gym.make_vec(id, num_envs=...)`` builds `EBatchVectorEnv`, and ``ebatch_env.make_sb3(id, n_envs=...)`` a
+    Stable-Baselines3 `VecEnv`, both over the same compiled dynamics. Lane i seeded with ``seed`` plays exactly what
+    this class plays with seed ``seed + i``.
+
+    ## Version History
+
+    * v0: initial version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}
+
+    def __init__(self, *, render_mode: str | None = None, episode_metrics: bool = True, **keywords: Any) -> None:
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, RENDER_MODES)
+        self.render_mode = render_mode
+        self.system = System.build(**keywords)
+        self.dynamics = Dynamics(self.system, 1, log=render_mode is not None)
+        self.action_space = self.system.actions.space
+        self.observation_space = self.system.observations.space
+        self._episode_metrics = bool(episode_metrics)
+        self._columns = self.system.actions.columns
+        self._ready = False
+        self._renderer: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Begin an episode; see Starting State."""
+        super().reset(seed=seed)
+        trace = reset_trace(options)
+        if trace is None:
+            self.dynamics.restart((0,), (self.np_random,))
+        else:
+            self.dynamics.load((trace,), (0,))
+        self._ready = True
+        if self.render_mode is not None:
+            self._draw(new_episode=True)
+        return self.dynamics.observation[0], {"action_mask": self._mask()}
+
+    def step(self, action: Any) -> tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Take one decision; see Action Space."""
+        if not self._ready:
+            raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
+        dynamics = self.dynamics
+        dynamics.step(np.asarray(action, dtype=np.int64).reshape(1, self._columns))
+        terminated, truncated = bool(dynamics.terminated[0]), bool(dynamics.truncated[0])
+        info: dict[str, Any] = {
+            "rewards": dict(zip(TERMS, dynamics.terms[0].tolist(), strict=True)),
+            "action_mask": self._mask(),
+        }
+        if terminated or truncated:
+            self._ready = False
+            if truncated:
+                info["truncation"] = "max_decisions"
+            if self._episode_metrics:
+                info["episode_metrics"] = dynamics.metrics(0)
+        if self.render_mode is not None:
+            self._draw(new_episode=False)
+        return dynamics.observation[0], float(dynamics.reward[0]), terminated, truncated, info
+
+    def _mask(self) -> Any:
+        return self.system.actions.split_mask(self.dynamics.mask[0])
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Which indices are legal now, shape (M,), the controls one behind the other: for MaskablePPO."""
+        return self.dynamics.mask[0].astype(np.bool_)
+
+    def _draw(self, *, new_episode: bool) -> None:
+        """Tell the renderer what happened; in ``human`` mode show it."""
+        if self._renderer is None:
+            from ebatch_env.environment.rendering import Renderer
+
+            assert self.render_mode is not None
+            self._renderer = Renderer(self.system, self.render_mode)
+        if new_episode:
+            self._renderer.begin(self.dynamics)
+        else:
+            self._renderer.record(self.dynamics)
+        if self.render_mode == "human":
+            self._renderer.show()
+
+    def render(self) -> Any:
+        """The lanes over time, rounds and passes marked, queue and energy beside them; see ``render_mode``."""
+        if self.render_mode is None:
+            gym.logger.warn('render() does nothing without a render_mode: gym.make(id, render_mode="rgb_array")')
+            return None
+        if self._renderer is None:
+            raise gym.error.ResetNeeded("render() needs a reset() first: no episode is under way")
+        return self._renderer.frame() if self.render_mode != "human" else None
+
+    def close(self) -> None:
+        """Close the window, if any."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self.dynamics.close()

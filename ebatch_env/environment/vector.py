@@ -1,0 +1,178 @@
+"""`EBatchVectorEnv`: many accelerators in step, natively."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ebatch_env.environment.dynamics import Dynamics
+from ebatch_env.environment.env import reset_trace
+from ebatch_env.environment.rewards import TERMS
+from ebatch_env.environment.system import System
+from ebatch_env.errors import check_integer, fail
+
+
+class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.float64]]):
+    """E environments that are stepped together; see `EBatchEnv` for everything but the following.
+
+    Args:
+        num_envs: their number E.
+        autoreset_mode: an `AutoresetMode` or its name: ``NextStep`` (a lane that ended ignores the next action and
+            starts anew, reward 0), ``SameStep`` (it starts anew at once; its last observation and info are in
+            ``info["final_obs"]`` and ``info["final_info"]``), ``Disabled`` (``reset(options={"reset_mask": ...})``
+            restarts chosen lanes; stepping a lane that ended changes nothing and earns 0).
+        threads: threads to step with; None: as many as pay.
+        episode_metrics: as in `EBatchEnv`; off by default because it costs time at every episode's end.
+        max_episode_steps: what ``gym.make_vec`` passes on; the same as ``max_decisions``.
+        keywords: as in `EBatchEnv`.
+
+    ``info["rewards"]`` maps each term to an array (E,), ``info["action_mask"]`` is int8 (E, M).
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+        episode_metrics: bool = False,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        self.num_envs = check_integer("num_envs", num_envs, low=1)
+        if threads is not None:
+            check_integer("threads", threads, low=1)
+        if render_mode is not None:
+            raise fail("render_mode", render_mode, "None: the vector environment does not render")
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            raise fail("autoreset_mode", autoreset_mode, f"one of {[mode.value for mode in AutoresetMode]}") from None
+        if max_episode_steps is not None:
+            keywords["max_decisions"] = max_episode_steps
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.system = System.build(**keywords)
+        self.dynamics = Dynamics(self.system, self.num_envs, threads)
+        self.single_action_space = self.system.actions.space
+        self.single_observation_space = self.system.observations.space
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._episode_metrics = bool(episode_metrics)
+        self._columns = self.system.actions.columns
+        self._rngs: list[np.random.Generator] = []
+        self._over = np.zeros(self.num_envs, np.bool_)
+        self._everywhere = np.ones(self.num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Begin episodes: in all lanes, or in those of ``options["reset_mask"]``, a bool array (E,)."""
+        which = np.arange(self.num_envs)
+        mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            mask = np.asarray(mask)
+            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+                raise fail("options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least")
+            which = np.flatnonzero(mask)
+        self._seed(seed, which)
+        trace = reset_trace(options)
+        if trace is None:
+            self.dynamics.restart(which, self._rngs)
+        else:
+            self.dynamics.load([trace] * which.size, which)
+        self._over[which] = False
+        return self.dynamics.observation, self._info()
+
+    def _seed(self, seed: int | list[int | None] | None, which: npt.NDArray[np.intp]) -> None:
+        """Seed lane i with ``seed + i``, or ``seed[i]``; None leaves the generators as they are."""
+        seeds: list[int | None]
+        if seed is None:
+            seeds = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise fail("seed", seed, f"an integer or {self.num_envs} of them")
+        if not self._rngs:
+            self._rngs = [seeding.np_random(s)[0] for s in seeds]
+            return
+        for e in which:
+            if seeds[e] is not None:
+                self._rngs[e] = seeding.np_random(seeds[e])[0]
+
+    def step(
+        self, actions: Any
+    ) -> tuple[
+        npt.NDArray[np.float32],
+        npt.NDArray[np.float64],
+        npt.NDArray[np.bool_],
+        npt.NDArray[np.bool_],
+        dict[str, Any],
+    ]:
+        """Take one decision in every lane."""
+        if not self._rngs:
+            raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
+        rows = np.ascontiguousarray(actions, dtype=np.int64).reshape(self.num_envs, self._columns)
+        dynamics, next_step = self.dynamics, self.autoreset_mode == AutoresetMode.NEXT_STEP
+        waiting = self._over if next_step and self._over.any() else None
+        dynamics.step(rows, None if waiting is None else waiting.view(np.uint8))
+        terminated, truncated = dynamics.terminated, dynamics.truncated
+        if waiting is not None:
+            dynamics.restart(np.flatnonzero(waiting), self._rngs)
+        over = terminated | truncated
+        info = self._info()
+        info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
+        info["_rewards"] = self._everywhere
+        if over.any():
+            ended = np.flatnonzero(over)
+            last = self._final_info(ended, truncated)
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                final_obs = np.full(self.num_envs, None, dtype=object)
+                for e in ended:
+                    final_obs[e] = dynamics.observation[e].copy()
+                last["rewards"], last["_rewards"] = info["rewards"], over
+                last["action_mask"], last["_action_mask"] = info["action_mask"], over
+                info["final_obs"], info["_final_obs"] = final_obs, over.copy()
+                info["final_info"], info["_final_info"] = last, over.copy()
+                dynamics.restart(ended, self._rngs)
+                info["action_mask"] = dynamics.mask
+            else:
+                info.update(last)
+        self._over = over
+        return dynamics.observation, dynamics.reward, terminated, truncated, info
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.dynamics.mask, "_action_mask": self._everywhere}
+
+    def _final_info(self, ended: npt.NDArray[np.intp], truncated: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """What the single environment's info says at an episode's end, for the lanes that ended."""
+        info: dict[str, Any] = {}
+        if truncated.any():
+            info["truncation"] = np.where(truncated, "max_decisions", None)
+            info["_truncation"] = truncated.copy()
+        if self._episode_metrics:
+            metrics = np.full(self.num_envs, None, dtype=object)
+            for e in ended:
+                metrics[e] = self.dynamics.metrics(int(e))
+            there = np.zeros(self.num_envs, np.bool_)
+            there[ended] = True
+            info["episode_metrics"], info["_episode_metrics"] = metrics, there
+        return info
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Which indices are legal now, shape (E, M)."""
+        return self.dynamics.mask.astype(np.bool_)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the threads."""
+        self.dynamics.close()

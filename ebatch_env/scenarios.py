@@ -1,0 +1,111 @@
+"""Scenarios: what each registered id means. To add one, add an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import gymnasium as gym
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A registered environment.
+
+    Attributes:
+        id: the Gymnasium id.
+        summary: one line for lists.
+        keywords: the keywords of `EBatchEnv`, plain JSON values, so an ``EnvSpec`` survives a round trip.
+    """
+
+    id: str
+    summary: str
+    keywords: Mapping[str, Any]
+
+
+# Deadlines are in reference latencies. Bursts run at twice the mean rate or more: above what the machine can serve.
+_LIVE = {"deadline": 4.0, "objective": {"energy": 1.0, "latency": 0.25, "miss": 4.0, "shed": 4.0, "credit": 2.0}}
+
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
+    {
+        scenario.id: scenario
+        for scenario in (
+            Scenario(
+                "ebatch/EPUR-Translation-v0",
+                "MNMT (LSTM 8x1024) on E-PUR: sentences of 2-60 words in bursts, with deadlines",
+                {"network": "MNMT", "accelerator": "epur", "workload": "translation-bursty", "load": 0.8, **_LIVE},
+            ),
+            Scenario(
+                "ebatch/EPUR-Speech-v0",
+                "DeepSpeech2 (GRU 5x800) on E-PUR: utterances of 1-35 s in bursts, with deadlines",
+                {"network": "DeepSpeech2", "accelerator": "epur", "workload": "speech-bursty", "load": 0.8, **_LIVE},
+            ),
+            Scenario(
+                "ebatch/TPU-Translation-v0",
+                "MNMT (LSTM 8x1024) on TPU v1: sentences of 2-60 words in bursts, with deadlines",
+                {"network": "MNMT", "accelerator": "tpu", "workload": "translation-bursty", "load": 0.8, **_LIVE},
+            ),
+            Scenario(
+                "ebatch/TPU-Speech-v0",
+                "DeepSpeech2 (GRU 5x800) on TPU v1: utterances of 1-35 s in bursts, with deadlines",
+                {"network": "DeepSpeech2", "accelerator": "tpu", "workload": "speech-bursty", "load": 0.8, **_LIVE},
+            ),
+            Scenario(
+                "ebatch/Toy-v0",
+                "two lanes and round numbers: small enough to check by hand",
+                {
+                    "network": "Toy",
+                    "accelerator": "toy",
+                    "lanes": 2,
+                    "workload": {"lengths": {"kind": "uniform", "low": 1, "high": 4}, "arrivals": {"kind": "poisson"}},
+                    "load": 0.8,
+                    "requests": 16,
+                    "hold": 0.25,
+                    "objective": {"energy": 1.0, "latency": 1.0, "credit": 3.0},
+                },
+            ),
+            Scenario(
+                "ebatch/Queue-v0",
+                "a batch queue: all lengths 1, one layer, Poisson arrivals; its optimum is known exactly",
+                {
+                    "network": "Toy",
+                    "accelerator": {"name": "batch-server", "curve": "affine"},
+                    "lanes": 32,
+                    "workload": {"lengths": {"kind": "fixed", "length": 1}, "arrivals": {"kind": "poisson"}},
+                    "load": 0.7,
+                    "requests": 4096,
+                    "hold": float("inf"),
+                    "controls": ["admit"],
+                    "admit_levels": [*range(32), None],
+                    "plan": {"time_steps": 1, "joins": False},
+                    "objective": {"energy": 0.0, "latency": 1.0, "credit": 2.0},
+                },
+            ),
+        )
+    }
+)
+
+
+def scenario(env_id: str) -> Scenario:
+    """The scenario of an id.
+
+    Raises:
+        ValueError: no such id; the message lists them.
+    """
+    if env_id not in SCENARIOS:
+        raise ValueError(f"env must be one of {', '.join(SCENARIOS)}, got {env_id!r}")
+    return SCENARIOS[env_id]
+
+
+def register_all() -> None:
+    """Register every scenario with Gymnasium; doing it twice does no harm."""
+    for entry in SCENARIOS.values():
+        if entry.id not in gym.registry:
+            gym.register(
+                id=entry.id,
+                entry_point="ebatch_env.environment.env:EBatchEnv",
+                vector_entry_point="ebatch_env.environment.vector:EBatchVectorEnv",
+                kwargs=dict(entry.keywords),
+            )

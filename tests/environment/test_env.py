@@ -1,0 +1,321 @@
+"""The single environment keeps Gymnasium's contract and the simulator's numbers."""
+
+import json
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebatch_env import SCENARIOS, Objective, RequestTrace, RoundPlan, Simulator
+from ebatch_env.environment.env import EBatchEnv
+from ebatch_env.scenarios import scenario
+
+IDS = list(SCENARIOS)
+SMALL = {"requests": 48}
+
+
+def play(env, seed, rng, masked=True):
+    """One episode of random actions: rewards, infos, actions."""
+    observation, info = env.reset(seed=seed)
+    rewards, infos, actions = [], [info], []
+    over = False
+    while not over:
+        assert env.observation_space.contains(observation)
+        mask = info["action_mask"]
+        choice = [rng.choice(np.flatnonzero(m) if masked else m.size) for m in mask]
+        observation, reward, terminated, truncated, info = env.step(np.array(choice))
+        rewards.append(reward)
+        infos.append(info)
+        actions.append(choice)
+        over = terminated or truncated
+    return rewards, infos, actions
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_gymnasium_checker_has_nothing_to_say(env_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(env_id, **SMALL).unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_stable_baselines3_checker_has_nothing_to_say(env_id):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checker.check_env(gym.make(env_id, **SMALL).unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_spec_survives_json(env_id):
+    spec = gym.spec(env_id)
+    again = EnvSpec.from_json(spec.to_json())
+    assert json.loads(spec.to_json())["id"] == env_id
+    first, second = gym.make(spec, **SMALL), gym.make(again, **SMALL)
+    assert np.array_equal(first.reset(seed=3)[0], second.reset(seed=3)[0])
+
+
+def test_registering_twice_does_no_harm():
+    from ebatch_env.scenarios import register_all
+
+    register_all()
+    assert set(IDS) <= set(gym.registry)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_return_is_the_credit_less_the_cost(env_id):
+    env = EBatchEnv(**{**scenario(env_id).keywords, "requests": 200})
+    rewards, infos, _ = play(env, 7, np.random.default_rng(1))
+    metrics = infos[-1]["episode_metrics"]
+    assert metrics.served + metrics.shed == 200
+    assert sum(rewards) == pytest.approx(env.system.objective.credit - metrics.cost, abs=1e-9)
+    for reward, info in zip(rewards, infos[1:], strict=True):
+        assert sum(info["rewards"].values()) == pytest.approx(reward, abs=1e-12)
+        assert all(info["rewards"][term] <= 0 for term in ("energy", "latency", "miss", "shed"))
+    assert sum(info["rewards"]["credit"] for info in infos[1:]) == pytest.approx(env.system.objective.credit)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    weights=st.tuples(*[st.floats(0, 10)] * 5),
+    seed=st.integers(0, 2**31),
+    load=st.sampled_from([0.1, 0.9, 3.0]),
+    deadline=st.sampled_from([None, 0.5, 3.0]),
+)
+def test_return_identity_holds_for_any_weights(weights, seed, load, deadline):
+    objective = Objective(*weights)
+    env = EBatchEnv(requests=60, lanes=8, load=load, deadline=deadline, objective=objective, workload="translation-bursty")
+    rewards, infos, _ = play(env, seed, np.random.default_rng(seed), masked=False)
+    assert sum(rewards) == pytest.approx(objective.credit - infos[-1]["episode_metrics"].cost, abs=1e-9)
+
+
+def test_cost_is_what_its_parts_say():
+    env = EBatchEnv(**{**scenario("ebatch/EPUR-Translation-v0").keywords, "requests": 300, "load": 1.5})
+    _, infos, _ = play(env, 2, np.random.default_rng(0))
+    metrics, sat, weights = infos[-1]["episode_metrics"], env.system.saturation, env.system.objective
+    late = metrics.slo_miss * 300 - metrics.shed
+    # A request shed after its deadline is a miss and a shed, so misses lie between these two.
+    least = (
+        weights.energy * metrics.energy_j / sat.energy_per_request_j
+        + weights.latency * metrics.latency_mean_s * metrics.served / sat.latency_s
+        + weights.miss * late
+        + weights.shed * metrics.shed
+    ) / 300
+    assert least <= metrics.cost <= least + weights.miss * metrics.shed / 300 + metrics.shed
+    assert sum(metrics.energy_parts.values()) == pytest.approx(metrics.energy_j, rel=1e-12)
+
+
+@pytest.mark.parametrize("env_id", [i for i in IDS if "Queue" not in i])
+def test_env_plays_what_the_simulator_plays(env_id):
+    env = EBatchEnv(**{**scenario(env_id).keywords, "requests": 120})
+    system = env.system
+    trace = system.sample_trace(np.random.default_rng(11))
+    rng = np.random.default_rng(5)
+    _, info = env.reset(options={"trace": trace})
+    plans, total, over = [], 0.0, False
+    while not over:
+        action = np.array([rng.choice(np.flatnonzero(mask)) for mask in info["action_mask"]])
+        plan = system.actions.decode(action)
+        codes = [int(getattr(plan, name)[0]) for name in ("time_steps", "admit", "joins", "order", "shed")]
+        steps, admit = codes[0] or None, None if codes[1] < 0 else codes[1]
+        plans.append(RoundPlan(steps, admit, bool(codes[2]), codes[3], bool(codes[4])))
+        _, reward, over, _, info = env.step(action)
+        total += reward
+    log = Simulator(system.table, system.lanes, trace, hold_s=system.hold_s).run(lambda view: plans[view.decision])
+    metrics = info["episode_metrics"]
+    assert log.decisions == len(plans)
+    assert log.energy_j == metrics.energy_j
+    assert log.served == metrics.served
+    latency = log.latency_s[np.isfinite(log.latency_s)]
+    assert np.percentile(latency, [50, 90, 99]).tolist() == [
+        metrics.latency_p50_s,
+        metrics.latency_p90_s,
+        metrics.latency_p99_s,
+    ]
+    price = system.cost_per_unit()
+    cost = np.dot(price[:4], [log.energy_j, log.latency_integral_s, log.missed, log.shed.sum()]) / 120
+    assert total == pytest.approx(system.objective.credit - cost, abs=1e-9)
+
+
+def test_same_seed_same_episode_and_fresh_arrays():
+    first, second = (EBatchEnv(**SMALL, workload="translation-bursty") for _ in range(2))
+    a, b = (play(env, 4, np.random.default_rng(9)) for env in (first, second))
+    assert a[0] == b[0]
+    env = EBatchEnv(**SMALL)
+    kept = [env.reset(seed=0)[0]]
+    copies = [kept[0].copy()]
+    for _ in range(3):
+        kept.append(env.step(env.action_space.sample())[0])
+        copies.append(kept[-1].copy())
+    assert all(np.array_equal(x, y) for x, y in zip(kept, copies, strict=True))
+
+
+def test_reward_is_a_python_float():
+    env = EBatchEnv(**SMALL)
+    env.reset(seed=0)
+    _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    assert type(reward) is float
+    assert type(terminated) is bool
+    assert type(truncated) is bool
+
+
+def test_flat_actions_are_the_same_plans():
+    split, flat = EBatchEnv(**SMALL), EBatchEnv(**SMALL, flat_actions=True)
+    assert isinstance(flat.action_space, gym.spaces.Discrete)
+    assert flat.action_space.n == np.prod(split.action_space.nvec)
+    _, infos, actions = play(split, 3, np.random.default_rng(2))
+    flat.reset(seed=3)
+    for action, info in zip(actions, infos[1:], strict=True):
+        index = np.ravel_multi_index(action, tuple(split.action_space.nvec))
+        *_, last = flat.step(index)
+        assert last["rewards"] == info["rewards"]
+        sizes = [m.size for m in info["action_mask"]]
+        outer = np.ones(1, bool)
+        for mask in info["action_mask"]:
+            outer = (outer[:, None] & mask.astype(bool)).ravel()
+        assert np.array_equal(last["action_mask"], outer.astype(np.int8))
+        assert len(sizes) == 5
+
+
+def test_masks_say_what_the_machine_can_do():
+    plain = EBatchEnv(**SMALL)
+    time_steps, admit, joins, order, shed = plain.reset(seed=0)[1]["action_mask"]
+    assert time_steps.all()
+    assert admit.all()
+    assert joins.tolist() == [1, 1]
+    assert order.tolist() == [1, 1, 1]
+    assert shed.tolist() == [1, 0]  # no deadlines
+    assert np.array_equal(plain.action_masks(), np.concatenate([time_steps, admit, joins, order, shed]).astype(bool))
+    hidden = EBatchEnv(**SMALL, lengths_known=False, deadline=3.0, accelerator="epur-baseline")
+    _, _, joins, order, shed = hidden.reset(seed=0)[1]["action_mask"]
+    assert joins.tolist() == [1, 0]  # no notifications, no joins
+    assert order.tolist() == [1, 0, 0]
+    assert shed.tolist() == [1, 1]
+
+
+def test_a_bidirectional_network_runs_whole_sequences_only():
+    env = EBatchEnv(network="EESEN", lanes=2, workload={"lengths": {"kind": "uniform", "low": 50, "high": 90}}, requests=20)
+    _, info = env.reset(seed=0)
+    time_steps, _, joins, _, _ = info["action_mask"]
+    assert time_steps.tolist() == [0] * (time_steps.size - 1) + [1]
+    assert joins.tolist() == [1, 0]
+    while True:  # an illegal T of 1 runs the sequences whole all the same
+        *_, terminated, _, info = env.step(np.array([0, admits_all(env), 1, 0, 0]))
+        left = env.dynamics.systems.lanes[0, 1]
+        assert not left.any()
+        if terminated:
+            break
+    with pytest.raises(ValueError, match="fits that many time-steps"):
+        EBatchEnv(network="EESEN", lanes=64, workload="speech")
+
+
+def admits_all(env):
+    return env.system.actions.levels["admit"].size - 1
+
+
+def test_hold_waits_for_the_next_arrival_but_never_past_the_last():
+    env = EBatchEnv(**{**scenario("ebatch/Toy-v0").keywords, "hold": float("inf")})
+    trace = RequestTrace([0.0, 5.0, 7.0], [2, 1, 1])
+    observation, info = env.reset(options={"trace": trace})
+    clock = env.dynamics.systems.f[0]
+    hold = np.array([0, 0, 1, 0, 0])
+    for expected in (5.0, 7.0):
+        assert info["action_mask"][1][0] == 1
+        observation, _, terminated, _, info = env.step(hold)
+        assert clock[0] == expected
+        assert env.system.observations.read(observation, "last_held") == 1.0
+        assert not terminated
+    assert info["action_mask"][1].tolist() == [0, 1, 1]  # nothing more will arrive: holding is illegal ...
+    env.step(np.array([5, 0, 1, 0, 0]))  # ... and chosen all the same admits all
+    assert env.dynamics.systems.i[0, 4] + env.dynamics.systems.i[0, 5] >= 2
+
+
+def test_an_index_out_of_range_is_refused():
+    env = EBatchEnv(**SMALL)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action\[1\] \(admit\) must be an integer in 0\.\.7, got 8"):
+        env.step(np.array([0, 8, 0, 0, 0]))
+    flat = EBatchEnv(**SMALL, flat_actions=True)
+    flat.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action must be an integer in 0\.\."):
+        flat.step(-1)
+
+
+def test_steps_need_a_reset():
+    env = EBatchEnv(**SMALL)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(env.action_space.sample())
+    play(env, 0, np.random.default_rng(0))
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(env.action_space.sample())
+
+
+def test_truncation_says_so():
+    env = EBatchEnv(**SMALL, max_decisions=3)
+    _, infos, actions = play(env, 0, np.random.default_rng(0))
+    assert len(actions) == 3
+    assert infos[-1]["truncation"] == "max_decisions"
+    assert infos[-1]["episode_metrics"].truncated
+
+
+def test_load_range_is_drawn_anew_each_episode():
+    env = EBatchEnv(requests=512, load=(0.2, 1.2), workload="translation")
+    spans = []
+    for seed in range(40):
+        env.reset(seed=seed)
+        spans.append(512 / env.dynamics.systems.rf[0, 0, 511] / env.system.saturation.throughput_rps)
+    assert 0.15 < min(spans) < 0.5
+    assert 0.9 < max(spans) < 1.4
+
+
+BAD = [
+    ({"load": -0.5}, "load must be a finite number in"),
+    ({"load": float("nan")}, "load must be"),
+    ({"load": (0.9, 0.1)}, "load must be"),
+    ({"lanes": 0}, "lanes must be an integer in 1"),
+    ({"lanes": 2.5}, "lanes must be an integer"),
+    ({"requests": 0}, "requests must be an integer in 1"),
+    ({"deadline": 0}, "deadline must be"),
+    ({"hold": 0.0}, "hold must be"),
+    ({"hold": float("nan")}, "hold must be"),
+    ({"network": "nonsense"}, "nonsense"),
+    ({"accelerator": "nonsense"}, "nonsense"),
+    ({"workload": "nonsense"}, "nonsense"),
+    ({"objective": {"fun": 1.0}}, "objective must be"),
+    ({"objective": {"energy": -1.0}}, "objective.energy must be"),
+    ({"controls": ()}, "controls must be"),
+    ({"controls": ("speed",)}, "controls must be"),
+    ({"time_step_levels": []}, "time_step_levels must be"),
+    ({"time_step_levels": [0]}, "time_step_levels must be"),
+    ({"time_step_levels": [4096]}, "time_steps"),
+    ({"admit_levels": [1, 1]}, "admit_levels must be"),
+    ({"render_mode": "hologram"}, "render_mode must be one of"),
+    ({"lengths_known": "yes"}, "lengths_known must be"),
+    ({"max_decisions": 0}, "max_decisions must be"),
+    ({"plan": {"time_steps": 0}}, "time_steps must be"),
+]
+
+
+@pytest.mark.parametrize(("keywords", "message"), BAD)
+def test_bad_keywords_are_named(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        EBatchEnv(**keywords)
+
+
+def test_bad_reset_options_are_named():
+    env = EBatchEnv(**SMALL)
+    with pytest.raises(ValueError, match="options must be"):
+        env.reset(options={"colour": 1})
+    with pytest.raises(ValueError, match=r"options\['trace'\] must be a RequestTrace"):
+        env.reset(options={"trace": [1, 2]})
+    with pytest.raises(ValueError, match="trace.requests must be at most"):
+        env.reset(options={"trace": RequestTrace(np.arange(49.0), np.ones(49))})
+    with pytest.raises(ValueError, match="trace.length must be"):
+        env.reset(options={"trace": RequestTrace([0.0], [10_000])})
+    with pytest.raises(ValueError, match="ebatch/Nothing-v0"):
+        scenario("ebatch/Nothing-v0")

@@ -146,10 +146,11 @@ class CostTable:
         return np.asarray(fixed + steps * self.step_j.sum(0)[lanes] + static, dtype=np.float64)
 
     def alone_s(self, length: npt.ArrayLike) -> FloatArray:
-        """Least seconds a sequence of ``length`` steps needs on an idle machine whose first weights are ready.
+        """Seconds a sequence of ``length`` steps needs on an idle machine whose first weights are ready.
 
-        It runs alone in rounds as long as the machine allows. Shedding compares this with the time left; it is the
-        kernel's own table, so both agree to the last digit. ``length`` is an integer array >= 1.
+        It runs alone, in rounds as long as the machine allows (on a machine with an input GEMM shorter ones may finish
+        sooner; shedding does not look for them). Shedding compares this with the time left; it is the kernel's own
+        table, so both agree to the last digit. ``length`` is an integer array >= 1.
         """
         first, later, full_s, full_again_s = self.alone_tables()
         lengths = np.asarray(length, dtype=np.int64)

@@ -66,7 +66,7 @@ def cost_tables(draw: Callable[..., Any], lowest_step: int = 1) -> CostTable:
         step_j=step_j,
         load_s=vector(40) if has_load else zeros,
         load_j=load_j,
-        input_floor_s=vector(24) if has_input else zeros,
+        input_floor_s=vector(24) * draw(mostly) if has_input else zeros,
         input_row_s=vector(8) if has_input else zeros,
         input_j=input_j,
         static_w=draw(eighths(0, 16)),
@@ -152,10 +152,15 @@ class Episode:
 def episodes(draw: Callable[..., Any], lowest_step: int = 1) -> Episode:
     """A machine, some or all of its lanes, a trace and a policy."""
     table = draw(cost_tables(lowest_step))
+    trace = draw(traces())
+    if draw(seldom):  # deadlines that can just be met, or just not
+        slack = draw(st.lists(eighths(0, 0) | eighths(1, 16), min_size=trace.requests, max_size=trace.requests))
+        least = np.maximum(table.alone_s(trace.length), 1 / 8)
+        trace = RequestTrace(trace.arrival_s, trace.length, trace.arrival_s + least + np.array(slack))
     return Episode(
         cost_table=table,
         lanes=draw(st.integers(1, table.lanes) | st.just(table.lanes)),
-        trace=draw(traces()),
+        trace=trace,
         policy=draw(policies()),
         hold_s=draw(eighths(1, 32)),
         lengths_known=draw(mostly),

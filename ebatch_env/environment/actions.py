@@ -58,12 +58,14 @@ class ActionCodec:
         controls: the controls an action chooses, in the order of its columns; the others stay at their only level.
         flat: one Discrete index instead of a MultiDiscrete row.
         legal: per control, bool mask over its levels: False where the machine or the workload rules a level out.
+        lanes: lanes B.
     """
 
     levels: Mapping[str, Int64Array]
     controls: tuple[str, ...]
     flat: bool
     legal: Mapping[str, npt.NDArray[np.bool_]]
+    lanes: int
 
     @classmethod
     def build(
@@ -130,7 +132,7 @@ class ActionCodec:
             if not rules[name].any():
                 raise fail(f"levels of {name}", levels[name].tolist(), "such that the machine allows at least one")
         legal = {c: rules[c] if c in chosen else np.ones(1, bool) for c in CONTROLS}
-        return cls(levels, tuple(c for c in CONTROLS if c in chosen), bool(flat), legal)
+        return cls(levels, tuple(c for c in CONTROLS if c in chosen), bool(flat), legal, lanes)
 
     @staticmethod
     def _codes(field: str, values: list[int | None], *, low: int, none: int) -> Int64Array:
@@ -207,10 +209,11 @@ class ActionCodec:
         """Actions that come closest to ``plans``: shape (E, C), or (E,) when flat.
 
         Each value becomes the nearest legal level that does not exceed it (the smallest legal one if all do); "no
-        limit" and "longest" count as larger than any number. A control that is not chosen cannot be encoded and is
+        limit" and "longest" count as larger than any number, and to admit as many as there are lanes, or more, is no
+        limit. A control that is not chosen cannot be encoded and is
         left at its only level.
         """
-        index = [self._nearest(name, getattr(plans, name)) for name in CONTROLS]
+        index = [self._nearest(name, np.asarray(getattr(plans, name))) for name in CONTROLS]
         if self.flat:
             return np.asarray(np.ravel_multi_index(index, tuple(self.sizes)), dtype=np.int64)
         return np.stack([index[CONTROLS.index(c)] for c in self.controls], axis=-1)
@@ -220,6 +223,8 @@ class ActionCodec:
         levels, wanted = self.levels[name][allowed], values
         if name in ("time_steps", "admit"):
             unlimited = k.LONGEST if name == "time_steps" else k.NO_LIMIT
+            if name == "admit":
+                wanted = np.where(wanted >= self.lanes, k.NO_LIMIT, wanted)
             levels = np.where(levels == unlimited, 1 << 40, levels)
             wanted = np.where(wanted == unlimited, 1 << 40, wanted)
         rank = np.argsort(levels, kind="stable")

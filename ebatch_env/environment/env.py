@@ -18,7 +18,7 @@ RENDER_MODES = ("human", "rgb_array", "ansi")
 FRAMES_PER_SECOND = 10
 
 
-def reset_trace(options: dict[str, Any] | None) -> RequestTrace | None:
+def reset_trace(options: dict[str, Any] | None, system: System) -> RequestTrace | None:
     """The trace given as ``reset(options={"trace": ...})``, if any; other options are refused."""
     unknown = set(options or ()) - {"trace", "reset_mask"}
     if unknown:
@@ -26,6 +26,11 @@ def reset_trace(options: dict[str, Any] | None) -> RequestTrace | None:
     trace = (options or {}).get("trace")
     if trace is not None and not isinstance(trace, RequestTrace):
         raise fail("options['trace']", trace, "a RequestTrace")
+    if trace is not None and trace.requests > system.requests:
+        raise fail("trace.requests", trace.requests, f"at most requests = {system.requests} of the environment")
+    longest = int(system.workload.lengths.max_length)
+    if trace is not None and int(trace.length.max()) > longest:
+        raise fail("trace.length", int(trace.length.max()), f"at most the workload's max_length = {longest}")
     return trace
 
 
@@ -136,7 +141,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Begin an episode; see Starting State."""
         super().reset(seed=seed)
-        trace = reset_trace(options)
+        trace = reset_trace(options, self.system)
         if trace is None:
             self.dynamics.restart((0,), (self.np_random,))
         else:

@@ -84,7 +84,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
                 raise fail("options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least")
             which = np.flatnonzero(mask)
         self._seed(seed, which)
-        trace = reset_trace(options)
+        trace = reset_trace(options, self.system)
         if trace is None:
             self.dynamics.restart(which, self._rngs)
         else:

@@ -18,7 +18,10 @@ from ebatch_env.trace import RequestTrace
 
 @dataclass(frozen=True)
 class SystemView:
-    """What a policy sees at a decision. The arrays are built when asked for; changing them changes nothing."""
+    """What a policy sees at a decision; good during the call only.
+
+    The arrays are built when asked for, from the system as it is then; changing them changes nothing.
+    """
 
     trace: RequestTrace
     cost_table: CostTable
@@ -54,7 +57,7 @@ def encode_plan(plan: RoundPlan) -> list[int]:
     if not isinstance(plan, RoundPlan):
         raise TypeError(f"a policy must return a RoundPlan, got {plan!r}")
     steps = k.LONGEST if plan.time_steps is None else min(plan.time_steps, 1 << 30)
-    admit = k.NO_LIMIT if plan.admit is None else plan.admit
+    admit = k.NO_LIMIT if plan.admit is None else min(plan.admit, 1 << 30)
     return [steps, admit, int(plan.joins), int(plan.order), int(plan.shed)]
 
 

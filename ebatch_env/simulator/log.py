@@ -36,7 +36,7 @@ class RoundRecord:
         active: shape (S,) int32, lanes paid for at each step, a_1..a_S.
         joined: sequences that entered after the fill.
         join_boundaries: steps before which some did.
-        shed: requests dropped before the fill.
+        shed: requests dropped before the fill. (A decision that sheds and then holds leaves no round.)
         pass_start_s, pass_end_s, pass_energy_j: shape (n,).
         energy_j: the round's energy without static power.
     """

@@ -27,7 +27,7 @@ class RoundPlan:
             no busy lane the plan is to hold.
         joins: let requests that arrive during the round enter lanes that are free or fall free.
         order: which waiting request enters first.
-        shed: first drop the waiting requests that could no longer meet their deadline even alone.
+        shed: first drop the waiting requests that would miss their deadline even if they started now and alone.
     """
 
     time_steps: int | None = None

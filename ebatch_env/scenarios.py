@@ -34,22 +34,22 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         for scenario in (
             Scenario(
                 "ebatch/EPUR-Translation-v0",
-                "MNMT (LSTM 8x1024) on E-PUR: sentences of 2-60 words in bursts, with deadlines",
+                "MNMT (LSTM 8x1024) on E-PUR: sentences of 2-78 words in bursts, with deadlines",
                 {"network": "MNMT", "accelerator": "epur", "workload": "translation-bursty", "load": 0.8, **_LIVE},
             ),
             Scenario(
                 "ebatch/EPUR-Speech-v0",
-                "DeepSpeech2 (GRU 5x800) on E-PUR: utterances of 1-35 s in bursts, with deadlines",
+                "DeepSpeech2 (GRU 5x800) on E-PUR: utterances of 1-33 s in bursts, with deadlines",
                 {"network": "DeepSpeech2", "accelerator": "epur", "workload": "speech-bursty", "load": 0.8, **_LIVE},
             ),
             Scenario(
                 "ebatch/TPU-Translation-v0",
-                "MNMT (LSTM 8x1024) on TPU v1: sentences of 2-60 words in bursts, with deadlines",
+                "MNMT (LSTM 8x1024) on TPU v1: sentences of 2-78 words in bursts, with deadlines",
                 {"network": "MNMT", "accelerator": "tpu", "workload": "translation-bursty", "load": 0.8, **_LIVE},
             ),
             Scenario(
                 "ebatch/TPU-Speech-v0",
-                "DeepSpeech2 (GRU 5x800) on TPU v1: utterances of 1-35 s in bursts, with deadlines",
+                "DeepSpeech2 (GRU 5x800) on TPU v1: utterances of 1-33 s in bursts, with deadlines",
                 {"network": "DeepSpeech2", "accelerator": "tpu", "workload": "speech-bursty", "load": 0.8, **_LIVE},
             ),
             Scenario(

@@ -46,16 +46,17 @@ class RequestTrace:
             i = int(np.argmax(wrong))
             raise ValueError(f"length must be an integer in 1..{MAX_LENGTH}, got {steps[i]} at index {i}")
         length = steps.astype(np.int32)
-        if self.deadline_s is None:
+        given: object = self.deadline_s
+        if given is None:
             deadline = np.full(arrival.size, np.inf)
         else:
-            deadline = np.array(self.deadline_s, dtype=np.float64)
+            deadline = np.array(given, dtype=np.float64)
             if deadline.shape != arrival.shape:
                 raise ValueError(f"deadline_s must have shape {arrival.shape}, got shape {deadline.shape}")
             wrong = ~(deadline > arrival)  # catches NaN too
             if wrong.any():
                 i = int(np.argmax(wrong))
-                raise ValueError(f"deadline_s must be later than arrival_s {arrival[i]}, got {deadline[i]} at index {i}")
+                raise ValueError(f"deadline_s must be after arrival_s {arrival[i]}, got {deadline[i]} at index {i}")
         for array in (length, deadline):
             array.setflags(write=False)
         object.__setattr__(self, "arrival_s", arrival)

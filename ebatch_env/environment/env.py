@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -121,7 +121,10 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     * v0: initial version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own declaration
+        "render_modes": list(RENDER_MODES),
+        "render_fps": FRAMES_PER_SECOND,
+    }
 
     def __init__(self, *, render_mode: str | None = None, episode_metrics: bool = True, **keywords: Any) -> None:
         if render_mode is not None:
@@ -130,7 +133,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
         self.system = System.build(**keywords)
         self.dynamics = Dynamics(self.system, 1, log=render_mode is not None)
         self.action_space = self.system.actions.space
-        self.observation_space = self.system.observations.space
+        self.observation_space: gym.spaces.Box = self.system.observations.space  # type: ignore[assignment]
         self._episode_metrics = bool(episode_metrics)
         self._columns = self.system.actions.columns
         self._ready = False
@@ -177,7 +180,8 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which indices are legal now, shape (M,), the controls one behind the other: for MaskablePPO."""
-        return self.dynamics.mask[0].astype(np.bool_)
+        legal: npt.NDArray[np.bool_] = self.dynamics.mask[0].astype(np.bool_)
+        return legal
 
     def _draw(self, *, new_episode: bool) -> None:
         """Tell the renderer what happened; in ``human`` mode show it."""

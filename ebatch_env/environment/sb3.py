@@ -124,13 +124,15 @@ class EBatchVecEnv(VecEnv):
             raise ValueError(f"indices must be None: lanes share {attr_name!r}, got {indices!r}")
         setattr(self, attr_name, value)
 
-    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> Sequence[Any]:
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Call a method; ``action_masks`` gives one row per lane asked for, any other the same result for each."""
         result = getattr(self, method_name)(*args, **kwargs)
         lanes = list(self._get_indices(indices))
         return list(result[lanes]) if method_name == "action_masks" else [result] * len(lanes)
 
-    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
         """No lane is wrapped."""
         return [False for _ in self._get_indices(indices)]
 

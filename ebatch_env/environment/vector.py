@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -35,7 +35,10 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
     ``info["rewards"]`` maps each term to an array (E,), ``info["action_mask"]`` is int8 (E, M).
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own declaration
+        "render_modes": [],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -81,7 +84,9 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         if mask is not None:
             mask = np.asarray(mask)
             if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-                raise fail("options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least")
+                raise fail(
+                    "options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least"
+                )
             which = np.flatnonzero(mask)
         self._seed(seed, which)
         trace = reset_trace(options, self.system)
@@ -110,7 +115,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             if seeds[e] is not None:
                 self._rngs[e] = seeding.np_random(seeds[e])[0]
 
-    def step(
+    def step(  # type: ignore[override]  # Gymnasium types flags and rewards as one array type
         self, actions: Any
     ) -> tuple[
         npt.NDArray[np.float32],
@@ -158,7 +163,9 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         """What the single environment's info says at an episode's end, for the lanes that ended."""
         info: dict[str, Any] = {}
         if truncated.any():
-            info["truncation"] = np.where(truncated, "max_decisions", None)
+            reasons = np.full(self.num_envs, None, dtype=object)
+            reasons[truncated] = "max_decisions"
+            info["truncation"] = reasons
             info["_truncation"] = truncated.copy()
         if self._episode_metrics:
             metrics = np.full(self.num_envs, None, dtype=object)

@@ -41,12 +41,12 @@ class SystemView:
     @property
     def lane_request(self) -> IntArray:
         """Request in each lane, -1 in a free one, shape (B,)."""
-        return self._systems.lanes[0, k.REQUEST].copy()
+        return np.array(self._systems.lanes[0, k.REQUEST])
 
     @property
     def lane_left(self) -> IntArray:
         """Steps left in each lane, 0 in a free one, shape (B,)."""
-        return self._systems.lanes[0, k.LEFT].copy()
+        return np.array(self._systems.lanes[0, k.LEFT])
 
 
 Policy = Callable[[SystemView], RoundPlan]

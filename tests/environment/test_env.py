@@ -89,7 +89,9 @@ def test_return_is_the_credit_less_the_cost(env_id):
 )
 def test_return_identity_holds_for_any_weights(weights, seed, load, deadline):
     objective = Objective(*weights)
-    env = EBatchEnv(requests=60, lanes=8, load=load, deadline=deadline, objective=objective, workload="translation-bursty")
+    env = EBatchEnv(
+        requests=60, lanes=8, load=load, deadline=deadline, objective=objective, workload="translation-bursty"
+    )
     rewards, infos, _ = play(env, seed, np.random.default_rng(seed), masked=False)
     assert sum(rewards) == pytest.approx(objective.credit - infos[-1]["episode_metrics"].cost, abs=1e-9)
 
@@ -199,7 +201,9 @@ def test_masks_say_what_the_machine_can_do():
 
 
 def test_a_bidirectional_network_runs_whole_sequences_only():
-    env = EBatchEnv(network="EESEN", lanes=2, workload={"lengths": {"kind": "uniform", "low": 50, "high": 90}}, requests=20)
+    env = EBatchEnv(
+        network="EESEN", lanes=2, workload={"lengths": {"kind": "uniform", "low": 50, "high": 90}}, requests=20
+    )
     _, info = env.reset(seed=0)
     time_steps, _, joins, _, _ = info["action_mask"]
     assert time_steps.tolist() == [0] * (time_steps.size - 1) + [1]

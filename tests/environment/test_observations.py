@@ -72,7 +72,9 @@ def test_fields_are_what_they_say(env_id, known):
     while not over:
         for name, value in expected(env, last).items():
             read = float(layout.read(observation, name))
-            assert read == pytest.approx(value, rel=2e-4, abs=2e-6 * max(1.0, layout.fields[layout.index[name]].scale)), name
+            assert read == pytest.approx(
+                value, rel=2e-4, abs=2e-6 * max(1.0, layout.fields[layout.index[name]].scale)
+            ), name
         before = env.dynamics.systems.i[0].copy()
         action = np.array([rng.choice(np.flatnonzero(m)) for m in info["action_mask"]])
         observation, _, over, _, info = env.step(action)

@@ -97,7 +97,9 @@ def test_same_step_by_hand():
     assert env.system.observations.read(info["final_obs"][0], "last_steps") == pytest.approx(1.0)
     assert env.system.observations.read(observation[0], "last_steps") == 0.0
     assert info["final_info"]["episode_metrics"][0].energy_j == 5.0 + 1.5
-    assert info["final_info"]["rewards"]["energy"][0] == pytest.approx(-6.5 / env.system.saturation.energy_per_request_j)
+    assert info["final_info"]["rewards"]["energy"][0] == pytest.approx(
+        -6.5 / env.system.saturation.energy_per_request_j
+    )
     assert reward[0] != 0.0
     assert env.dynamics.systems.i[:, 9].tolist() == [0, 1]
 

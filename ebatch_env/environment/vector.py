@@ -181,5 +181,6 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         return self.dynamics.mask.astype(np.bool_)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Release the threads."""
-        self.dynamics.close()
+        """Release the threads; Gymnasium calls this even if the constructor failed."""
+        if hasattr(self, "dynamics"):
+            self.dynamics.close()

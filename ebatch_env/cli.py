@@ -1,0 +1,307 @@
+"""The ``ebatch`` command: ``list``, ``evaluate``, ``tune``, ``bench``. ``docs/cli.md`` shows it at work."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import ebatch_env
+from ebatch_env.errors import fail
+
+EXTRA = "the extra 'cli': pip install 'ebatch-env[cli]'"
+try:
+    import typer
+    from typer.core import TyperGroup
+except ModuleNotFoundError as error:  # the command is all that is in here, so there is nothing to fall back on
+    raise SystemExit(f"ebatch: no module {error.name!r}; the command needs {EXTRA}") from None
+
+# What a user can get wrong; anything else is a bug and keeps its traceback.
+_USER_ERRORS = (ValueError, OSError)
+_OF_THE_EXTRA = {"rich", "pyarrow", "matplotlib", "optuna", "scipy", "pandas", "yaml"}
+PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
+
+
+class _Commands(TyperGroup):
+    """Turns the library's errors into one line and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (*_USER_ERRORS, ModuleNotFoundError) as error:
+            if ctx.params.get("debug"):
+                raise
+            message = str(error)
+            if isinstance(error, ModuleNotFoundError):
+                if error.name not in _OF_THE_EXTRA:
+                    raise
+                message = f"no module {error.name!r}; this needs {EXTRA}"
+            elif isinstance(error, OSError) and error.strerror:
+                message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            typer.echo("ebatch: " + " ".join(message.split()), err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    name="ebatch",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Score batching policies for recurrent networks on accelerators.",
+)
+
+Envs = Annotated[list[str], typer.Option("--env", metavar="ID", help="An environment's id; repeat for more.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A keyword of the environment, the value in JSON; repeat for more."
+    ),
+]
+Processes = Annotated[int, typer.Option(help="Processes to work with; the results do not depend on it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ebatch {ebatch_env.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+@app.command("list")
+def list_everything(as_json: AsJson = False) -> None:
+    """Show what there is: environments, policies, machines, networks, workloads."""
+    from ebatch_env.machines import machine_names
+    from ebatch_env.networks import NETWORKS
+    from ebatch_env.scoring.files import json_text
+    from ebatch_env.scoring.policy import policy_names
+    from ebatch_env.workloads import workload_names
+
+    found: dict[str, dict[str, str]] = {
+        "environments": {entry.id: entry.summary for entry in ebatch_env.SCENARIOS.values()},
+        "policies": policy_names(),
+        "machines": dict.fromkeys(machine_names(), ""),
+        "networks": {network.name: network.source for network in NETWORKS.values()},
+        "workloads": dict.fromkeys(workload_names(), ""),
+    }
+    if as_json:
+        typer.echo(json_text(found), nl=False)
+        return
+    for kind, entries in found.items():
+        typer.echo(kind + ("" if entries else ": none installed"))
+        if any(entries.values()):
+            width = max(map(len, entries))
+            typer.echo("".join(f"  {name:{width}}  {about}\n" for name, about in entries.items()))
+        elif entries:
+            typer.echo("  " + ", ".join(entries) + "\n")
+
+
+@app.command()
+def evaluate(
+    env: Envs,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="NAME_OR_FILE",
+            help="A name, module:Class or file, with knobs as in NAME,knob=value,...; repeat for more. "
+            "Default: every installed policy that can act on the environment.",
+        ),
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes per environment and policy. [default: 32]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first episode. [default: 1000000]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the files; a rerun continues it.")] = None,
+    as_json: AsJson = False,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replay a CSV of requests instead of the workload.")
+    ] = None,
+    processes: Processes = 1,
+    num_envs: Annotated[
+        int | None, typer.Option(help="Episodes side by side in a process, 1..64; the results do not depend on it.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Play policies on environments and show how they do."""
+    from ebatch_env.scoring import runner
+    from ebatch_env.scoring.files import make_folder
+    from ebatch_env.scoring.report import Report
+    from ebatch_env.scoring.seeds import EVALUATION_SEED
+
+    overrides = _settings(settings)
+    if out is not None:
+        make_folder(out)
+    first = EVALUATION_SEED if seed is None else seed
+    with _progress("episodes") as progress:
+        records = runner.evaluate(
+            env,
+            policy or _installed(),
+            episodes,
+            first,
+            num_envs=num_envs,
+            processes=processes,
+            overrides=overrides,
+            trace=trace,
+            out=out,
+            progress=progress,
+            on_skip=None if policy else _say_skipped,
+        )
+    report = Report(records, _note(trace, settings))
+    if out is not None:
+        meta = {
+            "command": "ebatch " + shlex.join(sys.argv[1:]),
+            "envs": env,
+            "policies": list(dict.fromkeys(record.policy for record in records)),
+            "episodes": len({record.episode for record in records}),
+            "seed": first,
+            "set": overrides,
+            "trace": None if trace is None else str(trace),
+        }
+        report.write(out, meta)
+    if as_json:
+        typer.echo(report.summary_text(), nl=False)
+        return
+    _print_tables(report)
+    if out is not None:
+        typer.echo(f"Files are in {out}")
+
+
+@app.command()
+def tune(
+    env: Envs,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy", metavar="NAME", help="A name or module:Class; repeat for more. Default: all that have knobs."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Settings tried per policy.")] = 64,
+    episodes: Annotated[int, typer.Option(help="Episodes played per setting.")] = 16,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first episode. [default: 2000000]")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for <id>.json, one per environment.")] = Path(
+        "tuned"
+    ),
+    studies: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that keeps the trials, so that a rerun continues.")
+    ] = None,
+    as_json: AsJson = False,
+    processes: Processes = 1,
+    settings: Settings = None,
+) -> None:
+    """Find good knobs: the same number of trials for every policy, on episodes of their own."""
+    from ebatch_env.scoring import tuning
+    from ebatch_env.scoring.files import json_text, make_folder
+    from ebatch_env.scoring.seeds import TUNING_SEED
+
+    overrides = _settings(settings)
+    make_folder(out)
+    with _progress("policies") as progress:
+        results = tuning.tune(
+            env,
+            policy or _installed(),
+            trials,
+            episodes,
+            TUNING_SEED if seed is None else seed,
+            processes=processes,
+            overrides=overrides,
+            studies=studies,
+            progress=progress,
+            on_skip=None if policy else _say_skipped,
+        )
+    paths = tuning.store(results, out)
+    if as_json:
+        entries = {e: {r.policy: r.entry() for r in results if r.env == e} for e in env}
+        typer.echo(json_text(entries), nl=False)
+        return
+    for result in results:
+        knobs = ", ".join(f"{name}={value}" for name, value in result.knobs.items())
+        typer.echo(f"{result.env}  {result.policy}  {result.default_cost:.4g} -> {result.cost:.4g}  {knobs}")
+    last = results[0].seed + results[0].episodes - 1
+    typer.echo(f"{trials} trials per policy, seeds {results[0].seed}..{last}; in " + ", ".join(map(str, paths)))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(ctx: typer.Context) -> None:
+    """Measure speed (needs a checkout). Arguments, such as --json, go to benchmarks/speed.py."""
+    root = Path(ebatch_env.__file__).resolve().parents[1]
+    if not (root / "benchmarks" / "speed.py").is_file():
+        raise fail("ebatch bench", str(root), "run from a checkout of the project: benchmarks/ is not installed")
+    sys.path.insert(0, str(root))
+    main_of_bench: Callable[[list[str]], int | None] = importlib.import_module("benchmarks.speed").main
+    raise typer.Exit(main_of_bench(list(ctx.args)) or 0)
+
+
+def _settings(settings: list[str] | None) -> dict[str, Any]:
+    from ebatch_env.scoring.jobs import parse_setting
+
+    return dict(parse_setting(setting, "--set") for setting in settings or [])
+
+
+def _installed() -> list[str]:
+    from ebatch_env.scoring.policy import POLICIES, policy_names
+
+    names = list(policy_names())
+    if not names:
+        raise fail("policy", names, f"given: no installed package has policies (entry points {POLICIES!r})")
+    return names
+
+
+def _say_skipped(env: str, policy: str, error: ValueError) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"{policy} is left out on {env}: {error}", err=True)
+
+
+def _note(trace: Path | None, settings: list[str] | None) -> str:
+    parts = [] if trace is None else [f"Trace: {trace}."]
+    return " ".join([*parts, *([f"Set: {', '.join(settings)}."] if settings else [])])
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error if that is a terminal; nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn as Bar
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), Bar(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _print_tables(report: Any) -> None:
+    from rich.console import Console
+
+    from ebatch_env.scoring.tables import rich_table, split
+
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    for table in report.tables:
+        for part in split(table, console.width):
+            console.print(rich_table(part))
+    console.print(report.caption, soft_wrap=True, highlight=False, markup=False)
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scoring: policies by name, the runner, statistics, tuning, tables and pictures."""

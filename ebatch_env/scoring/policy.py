@@ -1,0 +1,147 @@
+"""Policies: what one is, and how a name or a file becomes one.
+
+This package knows no policy. Distributions announce theirs through two entry-point groups:
+
+* ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`. Optional attributes:
+  ``knobs`` (a tuple of `Knob`), and ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
+* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ebatch_env.environment.system import System
+from ebatch_env.errors import fail
+
+POLICIES = "ebatch_env.policies"
+POLICY_FILES = "ebatch_env.policy_files"
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything with the ``predict`` of Stable-Baselines3; heuristics and agents alike."""
+
+    def predict(
+        self,
+        observation: npt.NDArray[np.float32],
+        state: Any = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Actions for observations.
+
+        Args:
+            observation: (E, D), or (D,) for one environment.
+            state: what the last call returned; None at first.
+            episode_start: (E,) bool, where an episode has just begun, so that its state starts anew.
+            deterministic: take the likeliest action rather than draw one.
+
+        Returns:
+            Actions, (E, C) or (E,) if flat; one row less deep for one environment; and the state.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A parameter of a heuristic that tuning may set.
+
+    Attributes:
+        name: the keyword.
+        low, high: inclusive range; ignored with ``choices``.
+        default: the value without tuning.
+        integer: whole numbers only.
+        log: search on a logarithmic scale.
+        choices: the values themselves instead of a range.
+        meaning: one line with the unit.
+    """
+
+    name: str
+    low: float
+    high: float
+    default: float | int | str | bool
+    integer: bool = False
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    meaning: str = ""
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` if it is allowed.
+
+        Raises:
+            ValueError: naming knob, value and range.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise fail(self.name, value, f"one of {self.choices}")
+            return value
+        kind = "an integer" if self.integer else "a number"
+        expected = f"{kind} in [{self.low:g}, {self.high:g}]"
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+        if not number or not self.low <= value <= self.high or (self.integer and value != int(value)):
+            raise fail(self.name, value, expected)
+        return int(value) if self.integer else float(value)
+
+
+PolicyFactory = Callable[..., Policy]
+
+
+def policy_names() -> dict[str, str]:
+    """Names that `make_policy` takes, each with the place it comes from."""
+    return {point.name: point.value for point in sorted(entry_points(group=POLICIES), key=lambda p: p.name)}
+
+
+def policy_class(name: str) -> PolicyFactory:
+    """The class behind a registered name or a ``module:Class``.
+
+    Raises:
+        ValueError: unknown; the message lists the names.
+    """
+    for point in entry_points(group=POLICIES, name=name):
+        return point.load()  # type: ignore[no-any-return]
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        except (ImportError, AttributeError) as error:
+            raise fail("policy", name, "an importable module:Class") from error
+    known = ", ".join(policy_names())
+    raise fail("policy", name, f"a name ({known}), a module:Class, or a file that exists")
+
+
+def make_policy(
+    spec: str | Path, system: System, env_id: str | None = None, knobs: Mapping[str, Any] | None = None
+) -> Policy:
+    """Make a policy for ``system``.
+
+    Args:
+        spec: a registered name, a ``module:Class``, or a file with a registered suffix.
+        system: what it will act on.
+        env_id: take the knobs tuned for this id, if the policy has any.
+        knobs: set these knobs; the rest keep their tuned or default values.
+
+    Raises:
+        ValueError: an unknown name, suffix or knob, or a value out of range.
+    """
+    path = Path(spec)
+    if path.is_file():
+        for point in entry_points(group=POLICY_FILES, name=path.suffix.lstrip(".")):
+            return point.load()(path, system, **(knobs or {}))  # type: ignore[no-any-return]
+        known = ", ".join("." + point.name for point in entry_points(group=POLICY_FILES))
+        raise fail("policy", str(spec), f"a file with a suffix among {known}")
+    factory = policy_class(str(spec))
+    values: dict[str, Any] = {}
+    tuned = getattr(factory, "tuned_knobs", None)
+    if tuned is not None and env_id is not None:
+        values.update(tuned(env_id) or {})
+    values.update(knobs or {})
+    return factory(system, **values)

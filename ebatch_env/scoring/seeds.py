@@ -1,0 +1,11 @@
+"""Seeds of episodes. Training, evaluation and tuning never play the same episode.
+
+Episode i of anything that starts at seed s is drawn with seed s + i. The three uses start at least a million apart.
+"""
+
+from __future__ import annotations
+
+TRAINING_SEED = 0
+EVALUATION_SEED = 1_000_000
+TUNING_SEED = 2_000_000
+SEEDS_PER_USE = 1_000_000  # the most episodes that one use plays

@@ -1,0 +1,175 @@
+"""Interquartile means with bootstrap intervals, and paired comparisons.
+
+These are the statistics of Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021. Their
+library rliable is not used: it brings in arch, seaborn and more for a few lines of numpy, and its probability of
+improvement ignores that our policies play the same episodes. The tests compare with scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from ebatch_env.errors import FloatArray
+from ebatch_env.scoring.records import FIELDS, EpisodeRecord
+
+METRICS = FIELDS[FIELDS.index("energy_j") :]
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+BOOTSTRAP_SEED = 20_220_101
+ALL = "all"  # in place of an environment's id: over all of them
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A metric of a policy on an environment over the episodes.
+
+    Attributes:
+        env: an id, or `ALL`.
+        policy, metric: which.
+        episodes: how many had a value (a metric is NaN where nothing was served).
+        mean: arithmetic mean.
+        iqm: interquartile mean; NaN without any value.
+        low, high: ends of its 95 % bootstrap interval; NaN with fewer than two values.
+    """
+
+    env: str
+    policy: str
+    metric: str
+    episodes: int
+    mean: float
+    iqm: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """How often one policy had the lower cost in the same episode.
+
+    Attributes:
+        env: an id.
+        policy, rival: the two.
+        probability: share of the episodes in which ``policy`` was cheaper than ``rival``; a tie counts half.
+        low, high: ends of its 95 % bootstrap interval; NaN with fewer than two episodes.
+    """
+
+    env: str
+    policy: str
+    rival: str
+    probability: float
+    low: float
+    high: float
+
+
+def interquartile_mean(values: npt.ArrayLike) -> FloatArray:
+    """Mean of the middle half along the last axis: a quarter of the values, rounded down, is cut off at each end.
+
+    >>> float(interquartile_mean([1.0, 2.0, 4.0, 100.0]))
+    3.0
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1), dtype=np.float64)
+
+
+def iqm_interval(values: FloatArray) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the interquartile mean of ``values`` (n,); NaN if n < 2."""
+    n = values.size
+    if n < 2:
+        return np.nan, np.nan
+    # Resampling positions among the sorted values gives sorted resamples, so the draws can be shared by all metrics.
+    means = np.sort(values)[_middle_draws(n)].mean(axis=1)
+    return _ends(means)
+
+
+def stratified_interval(strata: Sequence[FloatArray]) -> tuple[float, float]:
+    """The same of several groups pooled, each resampled within itself; NaN if none has two values."""
+    if all(group.size < 2 for group in strata):
+        return np.nan, np.nan
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = [np.sort(group)[rng.integers(group.size, size=(RESAMPLES, group.size))] for group in strata]
+    return _ends(interquartile_mean(np.concatenate(draws, axis=1)))
+
+
+def improvement(costs: FloatArray, rival: FloatArray) -> tuple[float, float, float]:
+    """Probability that ``costs`` (n,) is below ``rival`` (n,), pair by pair, and its interval (NaN if n < 2)."""
+    wins = (costs < rival) + 0.5 * (costs == rival)
+    if wins.size < 2:
+        return float(wins.mean()), np.nan, np.nan
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    # Only how many of each of the three outcomes are drawn matters.
+    outcomes, counts = np.unique(wins, return_counts=True)
+    drawn = rng.multinomial(wins.size, counts / wins.size, size=RESAMPLES)
+    return float(wins.mean()), *_ends(drawn @ outcomes / wins.size)
+
+
+def aggregate(records: Sequence[EpisodeRecord]) -> list[Aggregate]:
+    """Every metric of every policy on every environment, in the order of the records.
+
+    With several environments the costs over `ALL` of them follow, for the policies that played on each: a cost is in
+    multiples of its environment's reference costs, so costs can be pooled.
+    """
+    groups = _grouped(records)
+    found = []
+    for (env, policy), rows in groups.items():
+        for metric in METRICS:
+            values = np.array([getattr(row, metric) for row in rows], dtype=np.float64)
+            values = values[~np.isnan(values)]
+            found.append(Aggregate(env, policy, metric, values.size, *_centre(values), *iqm_interval(values)))
+    envs = list(dict.fromkeys(env for env, _ in groups))
+    if len(envs) > 1:
+        for policy in dict.fromkeys(policy for _, policy in groups):
+            if all((env, policy) in groups for env in envs):
+                strata = [_costs(groups[env, policy]) for env in envs]
+                pooled = np.concatenate(strata)
+                interval = stratified_interval(strata)
+                found.append(Aggregate(ALL, policy, "cost", pooled.size, *_centre(pooled), *interval))
+    return found
+
+
+def improvements(records: Sequence[EpisodeRecord]) -> list[Improvement]:
+    """Every ordered pair of policies on every environment."""
+    groups = _grouped(records)
+    return [
+        Improvement(env, policy, rival, *improvement(_costs(rows), _costs(groups[env, rival])))
+        for (env, policy), rows in groups.items()
+        for other, rival in groups
+        if other == env and rival != policy
+    ]
+
+
+def _grouped(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], list[EpisodeRecord]]:
+    groups: dict[tuple[str, str], list[EpisodeRecord]] = {}
+    for record in sorted(records, key=lambda r: r.episode):  # pairs by position
+        groups.setdefault((record.env, record.policy), []).append(record)
+    order = dict.fromkeys((record.env, record.policy) for record in records)
+    return {key: groups[key] for key in order}
+
+
+def _costs(rows: Sequence[EpisodeRecord]) -> FloatArray:
+    return np.array([row.cost for row in rows], dtype=np.float64)
+
+
+def _centre(values: FloatArray) -> tuple[float, float]:
+    if not values.size:
+        return np.nan, np.nan
+    return float(values.mean()), float(interquartile_mean(values))
+
+
+def _ends(means: FloatArray) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _middle_draws(n: int) -> npt.NDArray[np.int64]:
+    """Positions of the middle halves of sorted resamples of n values, shape (`RESAMPLES`, about n / 2)."""
+    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(n, size=(RESAMPLES, n))
+    draws.sort(axis=1)
+    cut = n // 4
+    return np.ascontiguousarray(draws[:, cut : n - cut])

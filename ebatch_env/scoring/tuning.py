@@ -1,0 +1,239 @@
+"""Tuning: every policy's knobs with the same budget, on episodes that no evaluation plays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebatch_env.environment.system import System
+from ebatch_env.errors import check_integer, fail
+from ebatch_env.scoring.files import write_json
+from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
+from ebatch_env.scoring.policy import Knob, policy_class
+from ebatch_env.scoring.pool import in_any_order
+from ebatch_env.scoring.runner import play
+from ebatch_env.scoring.seeds import SEEDS_PER_USE, TUNING_SEED
+
+TRIALS = 64
+EPISODES = 16
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The outcome for one policy on one environment.
+
+    Attributes:
+        env, policy: which.
+        knobs: the best values, all of the policy's knobs.
+        cost: their mean cost over the tuning episodes.
+        default_cost: that of the default values.
+        trials, episodes, seed: the budget; every trial plays the same episodes, from ``seed`` on.
+    """
+
+    env: str
+    policy: str
+    knobs: Mapping[str, Any]
+    cost: float
+    default_cost: float
+    trials: int
+    episodes: int
+    seed: int
+
+    def entry(self) -> dict[str, Any]:
+        """The policy's entry in an environment's file."""
+        names = ("knobs", "cost", "default_cost", "trials", "episodes", "seed")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class _Study:
+    env: str
+    keywords: Mapping[str, Any]
+    policy: str
+    trials: int
+    episodes: int
+    seed: int
+    log: Path | None
+
+
+def tune(
+    env_ids: str | Sequence[str],
+    policies: Sequence[str],
+    trials: int = TRIALS,
+    episodes: int = EPISODES,
+    seed: int = TUNING_SEED,
+    *,
+    processes: int = 1,
+    overrides: Mapping[str, Any] | None = None,
+    studies: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    on_skip: Callable[[str, str, ValueError], None] | None = None,
+) -> list[Tuned]:
+    """Find good knobs for policies: the least mean cost over the same tuning episodes.
+
+    The search is Optuna's tree-structured Parzen estimator; the first trial is the default, which is also kept on ties.
+
+    Args:
+        env_ids: ids of environments.
+        policies: registered names or ``module:Class``.
+        trials: settings tried per policy.
+        episodes: played per setting.
+        seed: of the first episode, and of the search.
+        processes: policies tuned at a time. Changes no result.
+        overrides: keywords of the environment that replace the scenario's.
+        studies: folder that keeps the trials, so that an interrupted call is taken up, with the same outcome, or one
+            with more trials goes on; None: nothing is kept.
+        progress: called with the policies done and their total.
+        on_skip: called for a policy that has no knobs or cannot be made for an environment; None: that is an error.
+
+    Raises:
+        ValueError: an argument out of range, an unknown name, nothing to tune.
+        OSError: ``studies`` cannot be written.
+    """
+    check_integer("trials", trials, low=1)
+    check_integer("episodes", episodes, low=1, high=SEEDS_PER_USE)
+    check_integer("seed", seed, low=0)
+    check_integer("processes", processes, low=1)
+    jobs = []
+    for env_id in [env_ids] if isinstance(env_ids, str) else env_ids:
+        keywords = system_keywords(env_id, overrides)
+        system = build_system(keywords)
+        for name in policies:
+            try:
+                spec = PolicySpec(name, name, {knob.name: knob.default for knob in knobs_of(name)})
+                policy = spec.make(system, env_id)
+            except ValueError as error:
+                if on_skip is None:
+                    raise
+                on_skip(env_id, name, error)
+                continue
+            log = None
+            if studies is not None:
+                key = fingerprint(system, policy, spec, env_id, seed)
+                log = Path(studies) / f"{stem_of(env_id)}-{key}-{episodes}.log"
+            jobs.append(_Study(env_id, keywords, name, trials, episodes, seed, log))
+    if not jobs:
+        raise fail("policy", list(policies), "such that one at least has knobs and can act on the environment")
+    done: dict[tuple[str, str], Tuned] = {}
+    if progress is not None:
+        progress(0, len(jobs))
+    for job, tuned in in_any_order(_run, jobs, processes):
+        done[job.env, job.policy] = tuned
+        if progress is not None:
+            progress(len(done), len(jobs))
+    return [done[job.env, job.policy] for job in jobs]
+
+
+def stem_of(env_id: str) -> str:
+    """The name of an environment's file, without suffix."""
+    return env_id.removeprefix("ebatch/").replace("/", "-")
+
+
+def knobs_of(policy: str) -> tuple[Knob, ...]:
+    """The knobs of a registered name or ``module:Class``.
+
+    Raises:
+        ValueError: unknown, or it has none.
+    """
+    knobs: tuple[Knob, ...] = tuple(getattr(policy_class(policy), "knobs", ()))
+    if not knobs:
+        raise fail("policy", policy, "one with knobs to tune")
+    return knobs
+
+
+def store(results: Sequence[Tuned], folder: Path) -> list[Path]:
+    """Write ``<folder>/<id without "ebatch/">.json``, one per environment: ``{policy: Tuned.entry()}``.
+
+    Entries of other policies that the file has already are kept.
+
+    Raises:
+        ValueError: such a file exists and is not of that form.
+        OSError: ``folder`` cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for env in dict.fromkeys(result.env for result in results):
+        path = folder / f"{stem_of(env)}.json"
+        entries: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(entries, dict):
+            raise fail(str(path), type(entries).__name__, "a file with a JSON object")
+        entries |= {result.policy: result.entry() for result in results if result.env == env}
+        write_json(path, dict(sorted(entries.items())))
+        paths.append(path)
+    return paths
+
+
+def _run(study: _Study) -> Tuned:
+    """Tune one policy on one environment."""
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    system, knobs = build_system(study.keywords), knobs_of(study.policy)
+    search = optuna.create_study(storage=_storage(study.log), study_name="knobs", load_if_exists=True)
+    tried = {_key(trial.params): trial.value for trial in search.trials if trial.state == TrialState.COMPLETE}
+    # An interrupted trial stays "running"; only finished ones count.
+    finished = sum(trial.state in (TrialState.COMPLETE, TrialState.FAIL) for trial in search.trials)
+    for number in range(finished, study.trials):
+        # A sampler of its own for each trial: what it draws depends on the trials before, not on interruptions.
+        search.sampler = optuna.samplers.TPESampler(seed=study.seed + number)
+        if number == 0:
+            search.enqueue_trial({knob.name: knob.default for knob in knobs})
+        trial = search.ask()
+        values = {knob.name: _suggest(trial, knob) for knob in knobs}
+        key = _key(values)
+        try:
+            if key not in tried:
+                tried[key] = _cost(study, system, values)
+            search.tell(trial, tried[key])
+        except ValueError:  # knobs that exclude each other
+            if number == 0:
+                raise
+            search.tell(trial, state=TrialState.FAIL)
+    ended = [trial for trial in search.trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
+    counted = [trial for trial in ended[: study.trials] if trial.state == TrialState.COMPLETE]
+    best = min(counted, key=lambda trial: (trial.values[0], trial.number))
+    return Tuned(
+        env=study.env,
+        policy=study.policy,
+        knobs={knob.name: best.params[knob.name] for knob in knobs},
+        cost=best.values[0],
+        default_cost=counted[0].values[0],
+        trials=study.trials,
+        episodes=study.episodes,
+        seed=study.seed,
+    )
+
+
+def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> float:
+    policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
+    seeds = range(study.seed, study.seed + study.episodes)
+    return float(np.mean([metrics.cost for metrics in play(system, policy, seeds)]))
+
+
+def _suggest(trial: Any, knob: Knob) -> Any:
+    if knob.choices:
+        return trial.suggest_categorical(knob.name, knob.choices)
+    if knob.integer:
+        return trial.suggest_int(knob.name, int(knob.low), int(knob.high), log=knob.log)
+    return trial.suggest_float(knob.name, knob.low, knob.high, log=knob.log)
+
+
+def _key(values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(values.items()))
+
+
+def _storage(log: Path | None) -> Any:
+    if log is None:
+        return None
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(log)))

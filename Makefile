@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) --episodes 32 --out results/demo
+	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) --episodes 24 --processes 2 --out results/demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal

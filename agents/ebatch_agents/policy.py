@@ -64,7 +64,8 @@ def load_zip(path: str | Path, system: System, *, trust: bool = False) -> SB3Pol
         ValueError: not trusted, not an SB3 zip, or trained for another observation or action space.
     """
     if trust is not True:
-        raise fail("trust", trust, f"True to load {path}: an SB3 zip can run any code when it is loaded")
+        how = "on the command line FILE,trust=true"
+        raise fail("trust", trust, f"True ({how}) to load {path}: an SB3 zip can run any code when it is loaded")
     from sb3_contrib import MaskablePPO
 
     algorithms: dict[str, Any] = {"ppo": PPO, "maskable_ppo": MaskablePPO, "dqn": DQN}

@@ -35,7 +35,7 @@ The table for `{env_id}` (python docs/generate.py writes it; a test compares):
 
 def main() -> None:
     """Write docs/observations.md."""
-    from ebatch_env.environment.dynamics import N_STATE
+    from ebatch_env.environment.compiled import N_STATE
 
     env_id = "ebatch/EPUR-Translation-v0"
     table = ebatch_env.make_system(env_id).observations.markdown()

@@ -56,7 +56,9 @@ class RequestTrace:
             wrong = ~(deadline > arrival)  # catches NaN too
             if wrong.any():
                 i = int(np.argmax(wrong))
-                raise ValueError(f"deadline_s must be later than arrival_s {arrival[i]}, got {deadline[i]} at index {i}")
+                raise ValueError(
+                    f"deadline_s must be later than arrival_s {arrival[i]}, got {deadline[i]} at index {i}"
+                )
         for array in (length, deadline):
             array.setflags(write=False)
         object.__setattr__(self, "arrival_s", arrival)

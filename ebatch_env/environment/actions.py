@@ -122,7 +122,8 @@ class ActionCodec:
         levels = {c: all_levels[c] if c in chosen else np.array([only[c]], np.int64) for c in CONTROLS}
         whole = table.whole_sequences
         rules = {
-            "time_steps": (levels["time_steps"] <= table.max_time_steps) & (~np.bool_(whole) | (levels["time_steps"] == 0)),
+            "time_steps": (levels["time_steps"] <= table.max_time_steps)
+            & (~np.bool_(whole) | (levels["time_steps"] == 0)),
             "admit": levels["admit"] <= lanes,
             "joins": (levels["joins"] == 0) | (table.notifies and not whole),
             "order": (levels["order"] == Order.FIRST_COME) | lengths_known,

@@ -15,6 +15,7 @@ from ebatch_env.environment.dynamics import Dynamics
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray, IntArray
 from ebatch_env.simulator import kernel as k
+from ebatch_env.simulator.state import round_active, round_done
 
 if TYPE_CHECKING:
     pass
@@ -120,10 +121,9 @@ class History:
 
     def _replay(self, before: IntArray, busy: int, dynamics: Dynamics) -> Round:
         """When each sequence's steps ran in each pass: the kernel keeps the runs of equal a, so replay them."""
-        table, runs, n_done = self.system.table, int(self.i[k.LAST_RUNS]), int(self.i[k.LAST_DONE])
-        scratch, top = dynamics._scratch[0], table.max_time_steps + 2
-        active = np.repeat(scratch[top : top + runs], scratch[2 * top : 2 * top + runs])
-        done = scratch[3 * top + self.system.lanes :][:n_done]
+        table, scratch = self.system.table, dynamics.scratch[0]
+        active = round_active(self.i, scratch, table)
+        done = round_done(self.i, scratch, table, self.system.lanes)
         request = np.unique(np.concatenate([done, before[k.REQUEST], self.lanes[k.REQUEST]]))
         request = request[request >= 0].astype(np.int32)
         lane, entered = self.ri[k.LANE, request], self.rf[k.START, request]

@@ -29,6 +29,7 @@ class Field:
             ``signed`` x as x / (scale + abs(x)), in [-1, 1].
         scale: see ``form``; in the field's unit.
         meaning: one line.
+        tells_length: it would give lengths away, so it is 0 if they are hidden.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Field:
     form: str
     scale: float
     meaning: str
+    tells_length: bool = False
 
     @property
     def low(self) -> float:
@@ -110,27 +112,29 @@ def state_fields(
     steps = float(mean_length)
     fields = [
         Field("queue_length", "requests", "squash", lanes, "requests waiting"),
-        Field("queue_steps", "steps", "squash", lanes * steps, "time-steps waiting; 0 if lengths are hidden"),
+        Field("queue_steps", "steps", "squash", lanes * steps, "time-steps waiting; 0 if lengths are hidden", True),
     ]
     bounds = [0, *(int(edge) for edge in mix_edges)]
     for n in range(MIX_BINS):
         upper = f"{bounds[n + 1]}" if n + 1 < len(bounds) else "up"
         meaning = f"share of the queue with {bounds[n] + 1}..{upper} steps; 0 if hidden"
-        fields.append(Field(f"queue_mix_{n}", "", "share", 1.0, meaning))
+        fields.append(Field(f"queue_mix_{n}", "", "share", 1.0, meaning, True))
     fields += [
         Field("oldest_wait", "s", "squash", latency_s, "age of the oldest waiting request"),
         Field("mean_wait", "s", "squash", latency_s, "mean age of the waiting requests"),
-        Field("oldest_length", "steps", "squash", steps, "length of the oldest waiting request; 0 if hidden"),
-        Field("oldest_slack", "s", "signed", latency_s, "its deadline less now; 1 if none waits or there is no deadline"),
+        Field("oldest_length", "steps", "squash", steps, "length of the oldest waiting request; 0 if hidden", True),
+        Field(
+            "oldest_slack", "s", "signed", latency_s, "its deadline less now; 1 if none waits or there is no deadline"
+        ),
         Field("queue_late", "", "share", 1.0, "share of the queue whose deadline has passed"),
         Field("lanes_busy", "", "share", 1.0, "busy lanes / lanes"),
-        Field("lanes_least_left", "steps", "squash", steps, "fewest steps left in a busy lane; 0 if hidden"),
-        Field("lanes_mean_left", "steps", "squash", steps, "mean steps left over busy lanes; 0 if hidden"),
-        Field("lanes_most_left", "steps", "squash", steps, "most steps left in a busy lane; 0 if hidden"),
+        Field("lanes_least_left", "steps", "squash", steps, "fewest steps left in a busy lane; 0 if hidden", True),
+        Field("lanes_mean_left", "steps", "squash", steps, "mean steps left over busy lanes; 0 if hidden", True),
+        Field("lanes_most_left", "steps", "squash", steps, "most steps left in a busy lane; 0 if hidden", True),
     ]
     for n in range(END_BINS):
         meaning = f"lanes busy and ending within {1 << n} steps / lanes; 0 if hidden"
-        fields.append(Field(f"lanes_end_{1 << n}", "", "share", 1.0, meaning))
+        fields.append(Field(f"lanes_end_{1 << n}", "", "share", 1.0, meaning, True))
     fields += [
         Field("lanes_mean_done", "steps", "squash", steps, "mean steps already run over busy lanes"),
         Field("lanes_most_done", "steps", "squash", steps, "most steps already run in a busy lane"),

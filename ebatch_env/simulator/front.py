@@ -12,7 +12,7 @@ from ebatch_env.errors import IntArray, check_integer, check_number
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.log import EpisodeLog, RoundRecord, energy_parts
 from ebatch_env.simulator.plan import RoundPlan
-from ebatch_env.simulator.state import Machine, Systems, check_fits, make_scratch, pack_machine
+from ebatch_env.simulator.state import Machine, Systems, check_fits, make_scratch, pack_machine, round_active
 from ebatch_env.trace import RequestTrace
 
 
@@ -137,6 +137,7 @@ class Simulator:
                 boundaries = int(i[k.JOIN_BOUNDARIES]) - boundaries
                 rounds.append(self._record(plan, boundaries, f, i, scratch, passes))
             k.settle(f, i, rf, ri)
+        rf, ri = rf[:, : self.trace.requests], ri[:, : self.trace.requests]
         counts = int(i[k.ROUNDS]), int(i[k.JOIN_BOUNDARIES])
         return EpisodeLog(
             trace=self.trace,
@@ -161,8 +162,7 @@ class Simulator:
         self, plan: RoundPlan, boundaries: int, f: np.ndarray, i: np.ndarray, scratch: np.ndarray, passes: np.ndarray
     ) -> RoundRecord:
         """Read the round just run out of the state and the scratch."""
-        top, runs = self.cost_table.max_time_steps + 2, int(i[k.LAST_RUNS])
-        active = np.repeat(scratch[top : top + runs], scratch[2 * top : 2 * top + runs])
+        active = round_active(i, scratch, self.cost_table)
         pass_j = self.cost_table.load_j + self.cost_table.input_j + self.cost_table.step_j[:, active].sum(1)
         pass_j[0] += boundaries * self.cost_table.input_j[0]
         return RoundRecord(

@@ -8,15 +8,16 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``:
 
     f      float64 (N_F,)      scalars: clock, accumulators              index names below
     i      int64   (N_I,)      counters                                  index names below
-    lanes  int32   (3, B)      request in the lane (-1: free), steps left (0 in a free lane), length
+    lanes  int32   (3, B)      request in the lane (-1: free), steps left and length (0 in a free lane)
     rf     float64 (4, R)      arrival, deadline, completion, start
     ri     int32   (4, R)      length, lane, next waiting request of that length, deadline order
     ends   int32   (2, L+1)    first and last waiting request of each length 1..L, -1: none
     bits   uint64  (W,)        64-ary tree over the lengths that wait, then one bit per free lane
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
 
-and shared, read-only: ``machine`` (12 scalars), ``layers`` (5, n), ``step_s`` (n, B+1), ``step_j`` (B+1,) summed over
-layers, ``alone`` (3, T+1); see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) length -> bin.
+and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
+1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (3, T+1), see ``state.pack_machine``; ``levels`` (offsets of the
+tree), ``bins`` (L+1,) length -> bin.
 ``scratch`` int32 and ``passes`` float64 (2, n) belong to the calling thread; after a round they hold its runs and pass
 times. Memory traffic is what bounds thousands of systems, hence one row per quantity and no row touched in vain.
 
@@ -26,8 +27,17 @@ function stands in, and of no other.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+# Without numba's run-time (``_nrt``) slices cost nothing: no reference is counted, and nothing can be allocated. Arrays are
+# passed by value, so a call that is not inlined copies some hundred words: hence INLINED.
+COMPILED: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False, "error_model": "numpy"}
+INLINED: dict[str, Any] = {**COMPILED, "forceinline": True}
 
 # --- f: float64 scalars -------------------------------------------------------------------------------------------
 CLOCK = 0  # s
@@ -88,6 +98,7 @@ FIRST, LAST = 0, 1
 
 # --- machine: float64 scalars; layers: rows -----------------------------------------------------------------------
 STATIC_W, PREFETCH, NOTIFIES, WHOLE, MAX_T, HOLD_S, KNOWN, DRAIN, GEMM, FIXED_J, ORDERED, LOG = range(12)
+MIDDLE_S, MIDDLE_GEMM = 12, 13  # of layers 1..n-2: sum of load_s; whether any has an input GEMM
 LOAD_S, LOAD_J, FLOOR_S, ROW_S, INPUT_J = range(5)
 
 # --- plan: int64 (5,) ---------------------------------------------------------------------------------------------
@@ -99,16 +110,12 @@ FIRST_COME, SHORTEST, SIMILAR = 0, 1, 2
 # --- what `decide` returns ----------------------------------------------------------------------------------------
 RAN, HELD, EMPTIED = 0, 1, 2  # a round was run; the plan was to hold; shedding left nothing to do
 
-_DEBRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_TRAILING = np.zeros(64, np.int64)
-for _k in range(64):
-    _TRAILING[((0x03F79D71B4CB0A89 << _k) & 0xFFFFFFFFFFFFFFFF) >> 58] = _k
 _ONE, _ZERO, _FULL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def scratch_size(lanes: int, max_time_steps: int, requests: int) -> int:
-    """Number of int32 a thread's scratch needs: lanes by end step, runs, lane links, completions."""
-    return 3 * (max_time_steps + 2) + lanes + min(lanes * max_time_steps, requests)
+    """Number of int32 a thread's scratch needs: lanes by end step, runs, lane links, completions, lanes that end."""
+    return 3 * (max_time_steps + 2) + 2 * lanes + min(lanes * max_time_steps, requests)
 
 
 def tree_levels(members: int) -> np.ndarray:
@@ -121,19 +128,28 @@ def tree_levels(members: int) -> np.ndarray:
 
 
 # --- bit sets -----------------------------------------------------------------------------------------------------
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
-def _lowest(word):
-    return _TRAILING[((word & (~word + _ONE)) * _DEBRUIJN) >> np.uint64(58)]
+@intrinsic
+def _lowest(typing: Any, word: Any) -> Any:
+    """Place of the lowest bit of a uint64 that is not 0: one machine instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
-def _highest(word):
-    for shift in (1, 2, 4, 8, 16, 32):
-        word |= word >> np.uint64(shift)
-    return _TRAILING[((word ^ (word >> _ONE)) * _DEBRUIJN) >> np.uint64(58)]
+@intrinsic
+def _highest(typing: Any, word: Any) -> Any:
+    """Place of the highest bit of a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.xor(zeros, ir.Constant(ir.IntType(64), 63))
+
+    return types.int64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _tree_add(bits, levels, p):
     for level in range(levels.size - 1):
         word = levels[level] + (p >> 6)
@@ -144,7 +160,7 @@ def _tree_add(bits, levels, p):
         p >>= 6
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _tree_remove(bits, levels, p):
     for level in range(levels.size - 1):
         word = levels[level] + (p >> 6)
@@ -155,7 +171,7 @@ def _tree_remove(bits, levels, p):
         p >>= 6
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _tree_next(bits, levels, p):
     """The smallest member >= p, -1: none."""
     for level in range(levels.size - 1):
@@ -172,7 +188,7 @@ def _tree_next(bits, levels, p):
     return -1
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _tree_previous(bits, levels, p):
     """The largest member <= p, -1: none."""
     for level in range(levels.size - 1):
@@ -193,11 +209,13 @@ def _tree_previous(bits, levels, p):
 # Waiting requests of one length form a list in order of arrival. Whatever the order of service, the next request is the
 # first of some length's list: first come, first served takes the oldest of all, which is the first of its length. Only
 # shedding takes requests from inside a list; it leaves them linked, and they are passed over when their turn comes.
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _arrive(until, f, i, rf, ri, ends, bits, levels, machine, bins):
     """Put every request with arrival <= ``until`` in the queue."""
     r = i[NEXT]
     n = i[REQUESTS]
+    if r == n or rf[ARRIVAL, r] > until:
+        return
     first = r
     ordered = machine[ORDERED] > 0
     steps = 0
@@ -222,7 +240,7 @@ def _arrive(until, f, i, rf, ri, ends, bits, levels, machine, bins):
     f[WAIT_ARRIVALS] += arrivals
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins):
     """Take request ``r`` out of the queue."""
     length = ri[LENGTH, r]
@@ -242,7 +260,7 @@ def _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins):
     return length
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _oldest(i, ri):
     """The oldest waiting request; there is one."""
     r = i[HEAD]
@@ -252,7 +270,7 @@ def _oldest(i, ri):
     return r
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _choose(order, anchor, i, ri, ends, bits, levels):
     """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
     if order == SHORTEST:
@@ -271,7 +289,7 @@ def _choose(order, anchor, i, ri, ends, bits, levels):
     return _oldest(i, ri)
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _alone_s(length, alone, machine):
     """`CostTable.alone_s` of one length."""
     limit = np.int64(machine[MAX_T])
@@ -282,7 +300,7 @@ def _alone_s(length, alone, machine):
     return alone[2, 0] + (whole - 1) * alone[2, 1] + alone[1, rest + 1]
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**COMPILED)
 def _shed_hopeless(f, i, rf, ri, ends, bits, levels, machine, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
     t = f[CLOCK]
@@ -300,7 +318,7 @@ def _shed_hopeless(f, i, rf, ri, ends, bits, levels, machine, alone, bins):
     return dropped
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _sweep_deadlines(f, i, rf, ri):
     """Count the requests whose deadline has passed by now before they were complete or shed."""
     t = f[CLOCK]
@@ -321,7 +339,7 @@ def _sweep_deadlines(f, i, rf, ri):
 
 
 # --- an episode ---------------------------------------------------------------------------------------------------
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**COMPILED)
 def _order_by_deadline(n, rf, ri):
     """Heapsort of the requests by deadline into the row DUE_ORDER: in place, since the kernel allocates nothing."""
     for r in range(n):
@@ -347,7 +365,7 @@ def _order_by_deadline(n, rf, ri):
             parent = child
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**COMPILED)
 def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bins):
     """Start an episode on the first ``n`` requests, already in place (arrival, deadline, length), at clock 0.
 
@@ -361,6 +379,7 @@ def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bin
         ends[:] = -1
     lanes[REQUEST, :] = -1
     lanes[LEFT, :] = 0
+    lanes[TOTAL, :] = 0
     i[REQUESTS] = n
     free = levels[levels.size - 1]
     for lane in range(lanes.shape[1]):
@@ -383,7 +402,7 @@ def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bin
     i[OLDEST] = _oldest(i, ri)
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins):
     """With no lane busy and nothing waiting the clock jumps to the next arrival, if there is one."""
     if i[BUSY] == 0 and i[WAITING] == 0 and i[NEXT] < i[REQUESTS]:
@@ -395,7 +414,7 @@ def _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins):
         _arrive(arrival, f, i, rf, ri, ends, bits, levels, machine, bins)
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def settle(f, i, rf, ri):
     """Move what the last decision cost into the totals and return it: energy J, integral s, shed, missed, served."""
     energy, integral = f[STEP_ENERGY], f[STEP_INTEGRAL]
@@ -411,8 +430,10 @@ def settle(f, i, rf, ri):
     return energy, integral, shed, missed, served
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
-def decide(plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, passes):
+@njit(**INLINED)
+def decide(
+    plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, passes
+):
     """Carry out one decision: shed, fill, then run a round or hold; then count deadlines and skip idle time.
 
     Returns RAN, HELD or EMPTIED.
@@ -429,7 +450,25 @@ def decide(plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, 
     t = f[CLOCK]
     if i[BUSY] + room > 0:
         _run_round(
-            plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins, scratch, passes
+            plan,
+            limit,
+            room,
+            f,
+            i,
+            lanes,
+            rf,
+            ri,
+            ends,
+            bits,
+            levels,
+            hist,
+            layers,
+            step_s,
+            step_j,
+            machine,
+            bins,
+            scratch,
+            passes,
         )
     elif i[WAITING] > 0:
         result = HELD
@@ -451,9 +490,27 @@ def decide(plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, 
     return result
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _run_round(
-    plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins, scratch, passes
+    plan,
+    limit,
+    room,
+    f,
+    i,
+    lanes,
+    rf,
+    ri,
+    ends,
+    bits,
+    levels,
+    hist,
+    layers,
+    step_s,
+    step_j,
+    machine,
+    bins,
+    scratch,
+    passes,
 ):
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
@@ -468,7 +525,8 @@ def _run_round(
     run_a = scratch[top + 2 : 2 * (top + 2)]
     run_n = scratch[2 * (top + 2) : 3 * (top + 2)]
     link = scratch[3 * (top + 2) : 3 * (top + 2) + n_lanes]
-    done = scratch[3 * (top + 2) + n_lanes :]
+    done = scratch[3 * (top + 2) + n_lanes : scratch.size - n_lanes]
+    ending = scratch[scratch.size - n_lanes :]
     start_s, end_s = passes[0], passes[1]
 
     # 1. Fill.
@@ -491,11 +549,16 @@ def _run_round(
         planned = np.int64(longest)
     planned = min(planned, top)
     by_end[: planned + 1] = -1
-    for lane in range(n_lanes):
+    n_ending = 0
+    for lane in range(n_lanes):  # free of branches, which would be mispredicted
         left = lanes[LEFT, lane]
-        if 0 < left <= planned:
-            link[lane] = by_end[left]
-            by_end[left] = lane
+        ending[n_ending] = lane
+        n_ending += (left > 0) & (left <= planned)
+    for k in range(n_ending):
+        lane = ending[k]
+        left = lanes[LEFT, lane]
+        link[lane] = by_end[left]
+        by_end[left] = lane
     joins = plan[PLAN_JOINS] > 0 and notifies and not whole
 
     # 2. Pass of layer 0.
@@ -504,8 +567,9 @@ def _run_round(
     start_s[0] = b
     b += max(layers[FLOOR_S, 0], busy * planned * layers[ROW_S, 0])
     energy = machine[FIXED_J]
-    runs = 0
+    runs, run_length, last_active = 0, 0, -1
     n_done = 0
+    early = 0.0  # s, sum over what is done of the time from the round's start to then
     joined = 0
     lane_steps = 0
     steps = 0
@@ -534,67 +598,93 @@ def _run_round(
             break
         i[USEFUL_STEPS] += busy
         active = busy if notifies else started
-        if runs > 0 and run_a[runs - 1] == active:
-            run_n[runs - 1] += 1
-        else:
-            run_a[runs] = active
-            run_n[runs] = 1
-            runs += 1
+        same = active == last_active  # free of branches again
+        last_active = active
+        runs += not same
+        run_length = run_length * same + 1
+        run_a[runs - 1] = active
+        run_n[runs - 1] = run_length
         lane_steps += active
         b += step_s[0, active]
         steps = s
         lane = np.int64(by_end[s])
+        done_before = n_done
         while lane >= 0:
             r = lanes[REQUEST, lane]
             done[n_done] = r
             n_done += 1
-            rf[COMPLETION, r] = b if only_layer else np.float64(s)
+            rf[COMPLETION, r] = b
             lanes[REQUEST, lane] = -1
+            lanes[TOTAL, lane] = 0
             bits[free + (lane >> 6)] |= _ONE << np.uint64(lane & 63)
             busy -= 1
             lane = np.int64(link[lane])
+        by_end[s] = n_done  # what is done by step s, for point 4
+        early += (n_done - done_before) * (b - t)
     end_s[0] = b
+    middle_s = machine[MIDDLE_S]
     for k in range(runs):
         hist[run_a[k]] += run_n[k]
         energy += run_n[k] * step_j[run_a[k]]
+        middle_s += run_n[k] * step_s[n_layers, run_a[k]]
 
-    # 3. Passes of the other layers replay the same a_1..a_S.
+    # 3. Passes of the other layers replay the same a_1..a_S. Nothing happens in the middle ones: without prefetch they
+    # need not be gone through one by one, except to log their times.
+    prefetch = machine[PREFETCH] > 0
     loaded = ready
-    for layer in range(1, n_layers):
-        if machine[PREFETCH] > 0:
+    before = b
+    if prefetch or machine[LOG] > 0:
+        for layer in range(1, n_layers - 1):
+            if prefetch:
+                loaded = max(loaded, start_s[layer - 1]) + layers[LOAD_S, layer]
+                b = max(b, loaded)
+            else:
+                b += layers[LOAD_S, layer]
+            start_s[layer] = b
+            b += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
+            for k in range(runs):
+                b += run_n[k] * step_s[layer, run_a[k]]
+            end_s[layer] = b
+    if not prefetch:
+        if machine[MIDDLE_GEMM] > 0:
+            for layer in range(1, n_layers - 1):
+                middle_s += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
+        b = before + middle_s
+    if not only_layer:  # 4. Completion notifications come from the last layer.
+        layer = n_layers - 1
+        if prefetch:
             loaded = max(loaded, start_s[layer - 1]) + layers[LOAD_S, layer]
             b = max(b, loaded)
         else:
             b += layers[LOAD_S, layer]
         start_s[layer] = b
         b += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
-        if layer < n_layers - 1:
-            for k in range(runs):
-                b += run_n[k] * step_s[layer, run_a[k]]
-        else:  # 4. Completion notifications come from the last layer.
-            s = 0
-            k_done = 0
-            for k in range(runs):
-                cost = step_s[layer, run_a[k]]
-                for _ in range(run_n[k]):
-                    b += cost
-                    s += 1
-                    while k_done < n_done and rf[COMPLETION, done[k_done]] == s:
-                        rf[COMPLETION, done[k_done]] = b
-                        k_done += 1
+        s = 0
+        n_done = 0
+        early = 0.0
+        for k in range(runs):
+            cost = step_s[layer, run_a[k]]
+            for _ in range(run_n[k]):
+                b += cost
+                s += 1
+                until = np.int64(by_end[s])
+                early += (until - n_done) * (b - t)
+                while n_done < until:
+                    rf[COMPLETION, done[n_done]] = b
+                    n_done += 1
         end_s[layer] = b
-    if machine[PREFETCH] > 0:
+    if prefetch:
         f[READY] = start_s[n_layers - 1] + layers[LOAD_S, 0]
 
     # The clock moves on; what arrived meanwhile waits; lanes with steps left keep their state.
     _arrive(b, f, i, rf, ri, ends, bits, levels, machine, bins)
-    integral = in_system * (b - t)
+    integral = (in_system + i[NEXT] - arrived_before) * (b - t)
     for r in range(arrived_before, i[NEXT]):
-        integral += b - rf[ARRIVAL, r]
-    for k in range(n_done):
-        if notifies:
-            integral -= b - rf[COMPLETION, done[k]]
-        else:
+        integral -= rf[ARRIVAL, r] - t
+    if notifies:
+        integral -= n_done * (b - t) - early
+    else:
+        for k in range(n_done):
             rf[COMPLETION, done[k]] = b
     for lane in range(n_lanes):
         lanes[LEFT, lane] = max(lanes[LEFT, lane] - np.int32(steps), np.int32(0))
@@ -617,7 +707,7 @@ def _run_round(
     i[LAST_RUNS] = runs
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
+@njit(**INLINED)
 def _take_lane(r, steps_done, time, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins):
     """Move waiting request ``r`` into the lowest free lane; return the lane. Its steps left count from the round's start."""
     word = free
@@ -635,11 +725,48 @@ def _take_lane(r, steps_done, time, free, f, i, lanes, rf, ri, ends, bits, level
     return lane
 
 
-@njit(nogil=True, cache=True, _nrt=False, error_model="numpy")
-def repeat(plan, dry, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, passes):
+@njit(**COMPILED)
+def repeat(
+    plan,
+    dry,
+    f,
+    i,
+    lanes,
+    rf,
+    ri,
+    ends,
+    bits,
+    levels,
+    hist,
+    layers,
+    step_s,
+    step_j,
+    alone,
+    machine,
+    bins,
+    scratch,
+    passes,
+):
     """Take the same decision until the episode is over, or, with ``dry``, until nothing waits."""
     while i[SERVED] + i[SHED] < i[REQUESTS] and not (dry and i[WAITING] == 0):
         decide(
-            plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, passes
+            plan,
+            f,
+            i,
+            lanes,
+            rf,
+            ri,
+            ends,
+            bits,
+            levels,
+            hist,
+            layers,
+            step_s,
+            step_j,
+            alone,
+            machine,
+            bins,
+            scratch,
+            passes,
         )
     settle(f, i, rf, ri)

@@ -15,13 +15,16 @@ from ebatch_env.trace import RequestTrace
 
 Int64Array = npt.NDArray[np.int64]
 
+# Rows of a power-of-two length would all fall on the same few cache sets; a little more keeps them apart.
+PADDING = 8
+
 
 class Machine(NamedTuple):
     """A `CostTable` and the simulator's settings as the kernel reads them; all shared, all read-only."""
 
-    machine: FloatArray  # (12,) scalars, see kernel.STATIC_W..LOG
+    machine: FloatArray  # (14,) scalars, see kernel.STATIC_W..MIDDLE_GEMM
     layers: FloatArray  # (5, n) load_s, load_j, input_floor_s, input_row_s, input_j
-    step_s: FloatArray  # (n, B+1)
+    step_s: FloatArray  # (n+1, B+1), row n: the sum over layers 1..n-2
     step_j: FloatArray  # (B+1,) summed over layers
     alone: FloatArray  # (3, T+1) see CostTable.alone_tables
 
@@ -45,7 +48,7 @@ def pack_machine(
         ordered: keep the waiting requests by length; without it only first come, first served is possible.
         log: keep the time each request entered its lane.
     """
-    scalars = np.zeros(12)
+    scalars = np.zeros(14)
     scalars[k.STATIC_W] = table.static_w
     scalars[k.PREFETCH] = table.prefetch
     scalars[k.NOTIFIES] = table.notifies
@@ -58,12 +61,15 @@ def pack_machine(
     scalars[k.FIXED_J] = table.load_j.sum() + table.input_j.sum()
     scalars[k.ORDERED] = ordered
     scalars[k.LOG] = log
+    scalars[k.MIDDLE_S] = table.load_s[1:-1].sum()
+    scalars[k.MIDDLE_GEMM] = (table.input_floor_s[1:-1] + table.input_row_s[1:-1]).any()
     layers = np.stack([table.load_s, table.load_j, table.input_floor_s, table.input_row_s, table.input_j])
     first, later, full_s, full_again_s = table.alone_tables()
     alone = np.zeros((3, first.size))
     alone[0], alone[1] = first, later
     alone[2, :2] = full_s, full_again_s
-    return Machine(scalars, layers, np.array(table.step_s), table.step_j.sum(0), alone)
+    step_s = np.vstack([table.step_s, table.step_s[1:-1].sum(0)])
+    return Machine(scalars, layers, step_s, table.step_j.sum(0), alone)
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Systems:
     f: FloatArray  # (E, N_F)
     i: Int64Array  # (E, N_I)
     lanes: npt.NDArray[np.int32]  # (E, 3, B)
-    rf: FloatArray  # (E, 4, R)
-    ri: npt.NDArray[np.int32]  # (E, 4, R)
+    rf: FloatArray  # (E, 4, R + PADDING)
+    ri: npt.NDArray[np.int32]  # (E, 4, R + PADDING)
     ends: npt.NDArray[np.int32]  # (E, 2, L+1)
     bits: npt.NDArray[np.uint64]  # (E, W)
     hist: Int64Array  # (E, B+1)
@@ -96,8 +102,8 @@ class Systems:
             f=np.zeros((systems, k.N_F)),
             i=np.zeros((systems, k.N_I), np.int64),
             lanes=np.zeros((systems, 3, lanes), np.int32),
-            rf=np.zeros((systems, 4, requests)),
-            ri=np.zeros((systems, 4, requests), np.int32),
+            rf=np.zeros((systems, 4, requests + PADDING)),
+            ri=np.zeros((systems, 4, requests + PADDING), np.int32),
             ends=np.zeros((systems, 2, max_length + 1), np.int32),
             bits=np.zeros((systems, words), np.uint64),
             hist=np.zeros((systems, lanes + 1), np.int64),
@@ -108,7 +114,7 @@ class Systems:
     @property
     def capacity(self) -> int:
         """The most requests a trace may have."""
-        return int(self.rf.shape[2])
+        return int(self.rf.shape[2]) - PADDING
 
     def system(self, e: int) -> tuple[Any, ...]:
         """The slices of system ``e`` in the kernel's order: f, i, lanes, rf, ri, ends, bits, levels, hist."""
@@ -142,6 +148,17 @@ def make_scratch(threads: int, lanes: int, table: CostTable, requests: int) -> t
     """Scratch of each thread: int32 (threads, S) and pass times float64 (threads, 2, n)."""
     size = k.scratch_size(lanes, table.max_time_steps, requests)
     return np.zeros((threads, size), np.int32), np.zeros((threads, 2, table.n_layers))
+
+
+def round_active(i: Int64Array, scratch: npt.NDArray[np.int32], table: CostTable) -> npt.NDArray[np.int32]:
+    """Lanes paid for at each step of the last round, a_1..a_S, from the counters and the scratch it left behind."""
+    top, runs = table.max_time_steps + 2, int(i[k.LAST_RUNS])
+    return np.repeat(scratch[top : top + runs], scratch[2 * top : 2 * top + runs])
+
+
+def round_done(i: Int64Array, scratch: npt.NDArray[np.int32], table: CostTable, lanes: int) -> npt.NDArray[np.int32]:
+    """Requests the last round completed, in order of completion."""
+    return scratch[3 * (table.max_time_steps + 2) + lanes :][: int(i[k.LAST_DONE])].copy()
 
 
 def check_fits(table: CostTable, longest: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ebatch_env import SCENARIOS, make_system
-from ebatch_env.environment.dynamics import N_STATE
+from ebatch_env.environment.compiled import N_STATE
 from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.environment.observations import state_fields
 from ebatch_env.scenarios import scenario

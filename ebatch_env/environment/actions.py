@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import gymnasium as gym
 import numpy as np
@@ -203,8 +204,12 @@ class ActionCodec:
         """A mask row in the form Gymnasium's ``space.sample(mask=...)`` takes."""
         if self.flat:
             return mask
-        cuts = np.cumsum([self.levels[c].size for c in self.controls])[:-1]
-        return tuple(np.split(mask, cuts))
+        ends = self._ends
+        return tuple(mask[low:high] for low, high in zip((0, *ends), ends, strict=False))
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(np.cumsum([self.levels[c].size for c in self.controls]).tolist())
 
     def encode(self, plans: Plans) -> npt.NDArray[np.int64]:
         """Actions that come closest to ``plans``: shape (E, C), or (E,) when flat.

@@ -7,9 +7,8 @@ price it, observe. New episodes are the only part that runs Python per lane, bec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.state import Int64Array, Systems, make_scratch, pack_machine
 from ebatch_env.trace import RequestTrace
 
-SYSTEMS_PER_THREAD = 128  # a second thread costs about 20 us to wake; below this it does not pay
+SYSTEMS_PER_THREAD = 128  # a second thread costs about 20 us to wake; with fewer systems it does not pay
 
 
 def _forms(system: System) -> npt.NDArray[np.float32]:
@@ -72,7 +71,6 @@ class Dynamics:
         )
         self.scratch, self.passes = make_scratch(self.threads, system.lanes, system.table, system.requests)
         self._plans = np.zeros((self.threads, 5), np.int64)
-        self._threads = np.arange(self.threads)
         self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.ends, s.bits, s.levels, s.hist, s.bins)
         self._rules = tuple(self.machine)
         self._track = np.zeros((n, 6))
@@ -81,28 +79,35 @@ class Dynamics:
         self._price = system.cost_per_unit()
         self._address, self._limits, self._codes = codec.addressing(), codec.limits(), codec.level_table()
         self._masks = np.stack([codec.mask(), codec.mask(hold=False)])
+        # What every step hands to the compiled code: the same for all threads, and each thread's own.
+        self._shared = (
+            *self._state,
+            *self._rules,
+            self._track,
+            self._scales,
+            self._forms,
+            self._price,
+            self._address,
+            self._limits,
+            self._codes,
+            self._masks,
+            system.constants,
+        )
+        self._own = list(zip(self.scratch, self.passes, self._plans, strict=True))
         self._no_skip = np.zeros(n, np.uint8)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
 
     def restart(self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator]) -> None:
-        """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E).
-
-        Threads share the lanes: a workload is a pure function of the generator it is given.
-        """
-        self._renew()
-        self._share(lambda part: self._begin(part, [self.system.sample_trace(rngs[e]) for e in part]), which)
+        """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E)."""
+        # Not shared among threads: workloads are Python, and threads that pass the interpreter lock around are slower.
+        self.load([self.system.sample_trace(rngs[e]) for e in which], which)
 
     def load(self, traces: Sequence[RequestTrace], which: Sequence[int] | Int64Array) -> None:
         """Begin episodes on given ``traces`` in the systems ``which``."""
-        self._renew()
-        self._begin(np.asarray(which, np.int64), traces)
-
-    def _renew(self) -> None:
         self.observation = self.observation.copy()
         self.mask = self.mask.copy()
-
-    def _begin(self, which: Int64Array, traces: Sequence[RequestTrace]) -> None:
+        which = np.asarray(which, np.int64)
         s = self.systems
         counts = np.zeros(which.size, np.int64)
         for place, (e, trace) in enumerate(zip(which.tolist(), traces, strict=True)):
@@ -130,17 +135,6 @@ class Dynamics:
             self.mask,
         )
 
-    def _share(self, work: Callable[[Int64Array], Any], items: Sequence[int] | Int64Array) -> list[Any]:
-        """Give each thread its part of ``items``; the results, in order."""
-        parts = [part for part in np.array_split(np.asarray(items, np.int64), self.threads) if part.size]
-        if len(parts) < 2:
-            return [work(part) for part in parts]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, "ebatch")
-        others = [self._pool.submit(work, part) for part in parts[1:]]
-        first = work(parts[0])
-        return [first, *(future.result() for future in others)]
-
     def step(self, actions: npt.NDArray[np.int64], skip: npt.NDArray[np.uint8] | None = None) -> None:
         """Take one decision in every system whose ``skip`` (E,) is 0.
 
@@ -160,18 +154,19 @@ class Dynamics:
         skipped = self._no_skip if skip is None else skip
         outputs = (self.observation, self.reward, self.terms, ended, self.mask)
 
-        def play(part: Int64Array) -> int:
-            thread = int(part[0])
-            low, high = thread * n // self.threads, (thread + 1) * n // self.threads
-            return int(
-                advance(
-                    low, high, skipped, actions, *self._state, *self._rules, self._track, self._scales, self._forms, self._price,
-                    self._address, self._limits, self._codes, self._masks, self.system.constants, *outputs,
-                    self.scratch[thread], self.passes[thread], self._plans[thread],
-                )
-            )  # fmt: skip
+        arguments = (skipped, actions, *self._shared, *outputs)
 
-        bad = max(self._share(play, self._threads))
+        def play(thread: int) -> int:
+            low, high = thread * n // self.threads, (thread + 1) * n // self.threads
+            return int(advance(low, high, *arguments, *self._own[thread]))
+
+        if self.threads == 1:
+            bad = play(0)
+        else:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads - 1, "ebatch")
+            others = [self._pool.submit(play, thread) for thread in range(1, self.threads)]
+            bad = max([play(0), *(future.result() for future in others)])
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))

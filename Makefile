@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
+# Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
+POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
 TUNED := baselines/ebatch_baselines/tuned
 
 .PHONY: demo test lint types wheel docs tune bench clean
@@ -15,7 +17,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) --episodes 24 --processes 2 --out results/demo
+	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) $(foreach name,$(POLICIES),--policy $(name)) \
+	  --episodes 24 --processes 2 --out results/demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -40,7 +43,10 @@ docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
 tune: $(VENV)/.ready
-	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --trials 40 --episodes 8 --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/EPUR-Translation-v0 --env ebatch/TPU-Translation-v0 --env ebatch/Toy-v0 \
+	  --trials 100 --episodes 32 --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/EPUR-Speech-v0 --env ebatch/TPU-Speech-v0 --trials 20 --episodes 4 --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --trials 100 --episodes 16 --out $(TUNED)
 
 bench: $(VENV)/.ready
 	$(BIN)/ebatch bench

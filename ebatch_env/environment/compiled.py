@@ -28,112 +28,156 @@ _FAR = 1 << 30
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
+@njit(**k.INLINED)
+def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
+    # First the quantities themselves; one loop at the end gives them all their form.
+    t = f[k.CLOCK]
+    n_lanes = lanes.shape[1]
+    waiting = i[k.WAITING]
+    per_waiting = 1.0 / max(waiting, 1)
+    out[0] = waiting
+    out[1] = i[k.WAIT_STEPS]
+    n = 2
+    for b in range(k.MIX_BINS):
+        out[n + b] = i[k.MIX + b] * per_waiting
+    n += k.MIX_BINS
+    out[n + 3] = np.inf
+    if waiting > 0:
+        r = i[k.OLDEST]
+        out[n] = t - rf[k.ARRIVAL, r]
+        out[n + 1] = max(0.0, t - f[k.WAIT_ARRIVALS] * per_waiting)
+        out[n + 2] = ri[k.LENGTH, r]
+        if i[k.HAS_DEADLINES] > 0:
+            out[n + 3] = rf[k.DEADLINE, r] - t
+        out[n + 4] = i[k.WAIT_LATE] * per_waiting
+    else:
+        out[n] = 0.0
+        out[n + 1] = 0.0
+        out[n + 2] = 0.0
+        out[n + 4] = 0.0
+    n += 5
+    busy = i[k.BUSY]
+    per_busy = 1.0 / max(busy, 1)
+    # Free lanes hold zeros: no branches, so these loops run on vector units.
+    left_sum, left_most, left_least = 0, np.int32(0), np.int32(_FAR)
+    done_sum, done_most = 0, np.int32(0)
+    for lane in range(n_lanes):
+        left = lanes[k.LEFT, lane]
+        left_sum += left
+        left_most = max(left_most, left)
+        left_least = min(left_least, left if left > 0 else np.int32(_FAR))
+        done = np.int32(lanes[k.TOTAL, lane] - left)
+        done_sum += done
+        done_most = max(done_most, done)
+    per_lane = 1.0 / n_lanes
+    out[n] = busy * per_lane
+    out[n + 1] = left_least if busy > 0 else 0
+    out[n + 2] = left_sum * per_busy
+    out[n + 3] = left_most
+    n += 4
+    for b in range(END_BINS):
+        within = np.int32(busy - n_lanes)  # leaves out the free lanes
+        for lane in range(n_lanes):
+            within += np.int32(lanes[k.LEFT, lane] <= (1 << b))
+        out[n + b] = within * per_lane
+    n += END_BINS
+    out[n] = done_sum * per_busy
+    out[n + 1] = done_most
+    earliest = np.inf
+    if i[k.HAS_DEADLINES] > 0:
+        if i[k.DUE_SORTED] > 0:  # the earliest request has the earliest deadline
+            first = np.int32(_FAR)
+            for lane in range(n_lanes):
+                first = min(first, lanes[k.REQUEST, lane] if lanes[k.LEFT, lane] > 0 else np.int32(_FAR))
+            if busy > 0:
+                earliest = rf[k.DEADLINE, first]
+        else:
+            for lane in range(n_lanes):
+                if lanes[k.LEFT, lane] > 0:
+                    earliest = min(earliest, rf[k.DEADLINE, lanes[k.REQUEST, lane]])
+    out[n + 2] = earliest - t
+    n += 3
+    passed = t - track[SEEN_CLOCK]
+    if passed > 0.0:
+        rate = (i[k.NEXT] - track[SEEN_ARRIVALS]) / passed
+        keep = np.exp(-passed / (LONG_WINDOW * scales[LATENCY]))
+        track[RATE_LONG] = rate + (track[RATE_LONG] - rate) * keep
+        track[WEIGHT_LONG] = 1.0 + (track[WEIGHT_LONG] - 1.0) * keep
+        for _ in range(_DOUBLINGS):  # exp(-x) of the short window is a power of that of the long one
+            keep *= keep
+        track[RATE_SHORT] = rate + (track[RATE_SHORT] - rate) * keep
+        track[WEIGHT_SHORT] = 1.0 + (track[WEIGHT_SHORT] - 1.0) * keep
+        track[SEEN_CLOCK] = t
+        track[SEEN_ARRIVALS] = i[k.NEXT]
+    # The weights undo the bias of starting from an estimate of 0.
+    out[n] = track[RATE_SHORT] / track[WEIGHT_SHORT] if track[WEIGHT_SHORT] > 0 else 0.0
+    out[n + 1] = track[RATE_LONG] / track[WEIGHT_LONG] if track[WEIGHT_LONG] > 0 else 0.0
+    out[n + 2] = held
+    steps = i[k.LAST_S]
+    out[n + 3] = i[k.LAST_T]
+    out[n + 4] = steps
+    out[n + 5] = i[k.LAST_LANE_STEPS] * per_lane / max(steps, 1)
+    out[n + 6] = f[k.LAST_END] - f[k.LAST_START]
+    out[n + 7] = i[k.LAST_STARTED]
+    out[n + 8] = i[k.LAST_JOINED]
+    out[n + 9] = i[k.LAST_DONE]
+    out[n + 10] = i[k.LAST_SHED]
+    for m in range(N_STATE):
+        x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
+        out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
+    for m in range(N_STATE, out.size):
+        out[m] = constants[m]
+
+
+@njit(**k.INLINED)
+def _write_mask(i, masks, out):
+    nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
+    row = 1 if nothing_to_wait_for else 0
+    for m in range(out.size):
+        out[m] = masks[row, m]
+
+
+@njit(**k.INLINED)
+def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, hists, track):
+    """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
+    if e + 2 < high:  # the counters
+        n = e + 2
+        k.prefetch(fs[n], 0)
+        k.prefetch(fs[n], 8)
+        for place in range(0, k.N_I + 7, 8):
+            k.prefetch(is_[n], place)
+        k.prefetch(bitss[n], 0)
+        k.prefetch(track[n], 0)
+        for row in range(3):
+            for place in range(0, lanes_.shape[2], 16):
+                k.prefetch(lanes_[n, row], place)
+        for row in range(2):
+            for place in range(0, min(endss.shape[2], 128), 16):
+                k.prefetch(endss[n, row], place)
+        for place in range(0, min(hists.shape[1], 128), 8):
+            k.prefetch(hists[n], place)
+    if e + 1 < high:  # what they point to
+        n = e + 1
+        for place in (is_[n, k.NEXT], is_[n, k.HEAD], is_[n, k.DUE]):
+            k.prefetch(rfs[n, k.ARRIVAL], place)
+            k.prefetch(rfs[n, k.DEADLINE], place)
+            k.prefetch(rfs[n, k.DEADLINE], place + 8)
+            k.prefetch(rfs[n, k.COMPLETION], place)
+            k.prefetch(rfs[n, k.COMPLETION], place + 8)
+            k.prefetch(ris[n, k.LENGTH], place)
+            k.prefetch(ris[n, k.LANE], place)
+            k.prefetch(ris[n, k.LANE], place + 16)
+            k.prefetch(ris[n, k.LATER], place)
+        place = is_[n, k.NEXT]
+        k.prefetch(rfs[n, k.ARRIVAL], place + 8)
+
+
 def _compile(stamp: int) -> tuple[Any, Any]:
     """Compile the entry points.
 
     numba's on-disk cache watches this file only. The entry points hold code and constants of other files as well, so
     ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key.
     """
-
-    @njit(**k.INLINED)
-    def observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
-        # First the quantities themselves; one loop at the end gives them all their form.
-        t = f[k.CLOCK]
-        n_lanes = lanes.shape[1]
-        waiting = i[k.WAITING]
-        per_waiting = 1.0 / max(waiting, 1)
-        out[0] = waiting
-        out[1] = i[k.WAIT_STEPS]
-        n = 2
-        for b in range(k.MIX_BINS):
-            out[n + b] = i[k.MIX + b] * per_waiting
-        n += k.MIX_BINS
-        out[n + 3] = np.inf
-        if waiting > 0:
-            r = i[k.OLDEST]
-            out[n] = t - rf[k.ARRIVAL, r]
-            out[n + 1] = max(0.0, t - f[k.WAIT_ARRIVALS] * per_waiting)
-            out[n + 2] = ri[k.LENGTH, r]
-            if i[k.HAS_DEADLINES] > 0:
-                out[n + 3] = rf[k.DEADLINE, r] - t
-            out[n + 4] = i[k.WAIT_LATE] * per_waiting
-        else:
-            out[n] = 0.0
-            out[n + 1] = 0.0
-            out[n + 2] = 0.0
-            out[n + 4] = 0.0
-        n += 5
-        busy = i[k.BUSY]
-        per_busy = 1.0 / max(busy, 1)
-        # Free lanes hold zeros: no branches, so these loops run on vector units.
-        left_sum, left_most, left_least = 0, np.int32(0), np.int32(_FAR)
-        done_sum, done_most = 0, np.int32(0)
-        for lane in range(n_lanes):
-            left = lanes[k.LEFT, lane]
-            left_sum += left
-            left_most = max(left_most, left)
-            left_least = min(left_least, left if left > 0 else np.int32(_FAR))
-            done = np.int32(lanes[k.TOTAL, lane] - left)
-            done_sum += done
-            done_most = max(done_most, done)
-        per_lane = 1.0 / n_lanes
-        out[n] = busy * per_lane
-        out[n + 1] = left_least if busy > 0 else 0
-        out[n + 2] = left_sum * per_busy
-        out[n + 3] = left_most
-        n += 4
-        for b in range(END_BINS):
-            within = np.int32(busy - n_lanes)  # leaves out the free lanes
-            for lane in range(n_lanes):
-                within += np.int32(lanes[k.LEFT, lane] <= (1 << b))
-            out[n + b] = within * per_lane
-        n += END_BINS
-        out[n] = done_sum * per_busy
-        out[n + 1] = done_most
-        earliest = np.inf
-        if i[k.HAS_DEADLINES] > 0:
-            for lane in range(n_lanes):
-                if lanes[k.LEFT, lane] > 0:
-                    earliest = min(earliest, rf[k.DEADLINE, lanes[k.REQUEST, lane]])
-        out[n + 2] = earliest - t
-        n += 3
-        passed = t - track[SEEN_CLOCK]
-        if passed > 0.0:
-            rate = (i[k.NEXT] - track[SEEN_ARRIVALS]) / passed
-            keep = np.exp(-passed / (LONG_WINDOW * scales[LATENCY]))
-            track[RATE_LONG] = rate + (track[RATE_LONG] - rate) * keep
-            track[WEIGHT_LONG] = 1.0 + (track[WEIGHT_LONG] - 1.0) * keep
-            for _ in range(_DOUBLINGS):  # exp(-x) of the short window is a power of that of the long one
-                keep *= keep
-            track[RATE_SHORT] = rate + (track[RATE_SHORT] - rate) * keep
-            track[WEIGHT_SHORT] = 1.0 + (track[WEIGHT_SHORT] - 1.0) * keep
-            track[SEEN_CLOCK] = t
-            track[SEEN_ARRIVALS] = i[k.NEXT]
-        # The weights undo the bias of starting from an estimate of 0.
-        out[n] = track[RATE_SHORT] / track[WEIGHT_SHORT] if track[WEIGHT_SHORT] > 0 else 0.0
-        out[n + 1] = track[RATE_LONG] / track[WEIGHT_LONG] if track[WEIGHT_LONG] > 0 else 0.0
-        out[n + 2] = held
-        steps = i[k.LAST_S]
-        out[n + 3] = i[k.LAST_T]
-        out[n + 4] = steps
-        out[n + 5] = i[k.LAST_LANE_STEPS] * per_lane / max(steps, 1)
-        out[n + 6] = f[k.LAST_END] - f[k.LAST_START]
-        out[n + 7] = i[k.LAST_STARTED]
-        out[n + 8] = i[k.LAST_JOINED]
-        out[n + 9] = i[k.LAST_DONE]
-        out[n + 10] = i[k.LAST_SHED]
-        for m in range(N_STATE):
-            x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
-            out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
-        for m in range(N_STATE, out.size):
-            out[m] = constants[m]
-
-    @njit(**k.INLINED)
-    def write_mask(i, masks, out):
-        nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
-        row = 1 if nothing_to_wait_for else 0
-        for m in range(out.size):
-            out[m] = masks[row, m]
 
     @njit(**k.COMPILED)
     def advance(
@@ -149,6 +193,7 @@ def _compile(stamp: int) -> tuple[Any, Any]:
                 if skip[e] == 0 and not (0 <= actions[e, column] < limits[column]):
                     return e
         for e in range(low, high):
+            _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, hists, track)
             if skip[e] != 0:
                 continue
             for c in range(5):
@@ -172,10 +217,10 @@ def _compile(stamp: int) -> tuple[Any, Any]:
             over = i[k.SERVED] + i[k.SHED] == n
             ended[0, e] = over
             ended[1, e] = not over and i[k.DECISIONS] >= scales[MAX_DECISIONS]
-            observe(
+            _observe(
                 np.float64(result == k.HELD), f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e]
             )
-            write_mask(i, masks, mask[e])
+            _write_mask(i, masks, mask[e])
         return -1
 
     @njit(**k.COMPILED)
@@ -206,8 +251,8 @@ def _compile(stamp: int) -> tuple[Any, Any]:
             )
             track[e] = 0.0
             track[e, SEEN_CLOCK] = f[k.CLOCK]
-            observe(0.0, f, i, lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
-            write_mask(i, masks, mask[e])
+            _observe(0.0, f, i, lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
+            _write_mask(i, masks, mask[e])
 
     return advance, restart
 

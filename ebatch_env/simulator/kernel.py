@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 # Without numba's run-time (``_nrt``) slices cost nothing: no reference is counted, and nothing can be allocated. Arrays are
@@ -147,6 +148,23 @@ def _highest(typing: Any, word: Any) -> Any:
         return builder.xor(zeros, ir.Constant(ir.IntType(64), 63))
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def prefetch(typing: Any, row: Any, place: Any) -> Any:
+    """Ask for the cache line of ``row[place]``, which may lie outside the array: a hint that computes nothing."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte = ir.IntType(8).as_pointer()
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [address, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64), generate
 
 
 @njit(**INLINED)
@@ -306,9 +324,15 @@ def _shed_hopeless(f, i, rf, ri, ends, bits, levels, machine, alone, bins):
     t = f[CLOCK]
     dropped = 0
     last = i[NEXT]
+    known = machine[KNOWN] > 0
+    in_order = i[DUE_SORTED] > 0
+    enough = t + _alone_s(ends.shape[1] - 1 if known else 1, alone, machine)
     for r in range(i[HEAD], last):
-        if ri[LANE, r] == NOT_STARTED:
-            length = ri[LENGTH, r] if machine[KNOWN] > 0 else 1
+        if enough <= rf[DEADLINE, r]:  # even the longest sequence would make it
+            if in_order:
+                break
+        elif ri[LANE, r] == NOT_STARTED:
+            length = ri[LENGTH, r] if known else 1
             if t + _alone_s(length, alone, machine) > rf[DEADLINE, r]:
                 ri[LANE, r] = DROPPED
                 _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins)
@@ -325,15 +349,18 @@ def _sweep_deadlines(f, i, rf, ri):
     k = i[DUE]
     n = i[REQUESTS]
     in_order = i[DUE_SORTED] > 0
+    missed, late = 0, 0
     while k < n:
         r = k if in_order else np.int64(ri[DUE_ORDER, k])
         if rf[DEADLINE, r] > t:
             break
         k += 1
-        if ri[LANE, r] != DROPPED and not (rf[COMPLETION, r] <= rf[DEADLINE, r]):
-            i[MISSED] += 1
-            i[STEP_MISSED] += 1
-            i[WAIT_LATE] += ri[LANE, r] == NOT_STARTED
+        state = ri[LANE, r]
+        missed += (state != DROPPED) & ~(rf[COMPLETION, r] <= rf[DEADLINE, r])  # free of branches
+        late += state == NOT_STARTED
+    i[MISSED] += missed
+    i[STEP_MISSED] += missed
+    i[WAIT_LATE] += late
     i[DUE] = k
     f[SWEPT] = t
 
@@ -534,7 +561,7 @@ def _run_round(
     in_system = i[WAITING] + i[BUSY]
     arrived_before = i[NEXT]
     if room > 0:
-        anchor = ri[LENGTH, _oldest(i, ri)]
+        anchor = ri[LENGTH, _oldest(i, ri)] if order == SIMILAR else np.int32(0)
         for _ in range(room):
             r = _choose(order, anchor, i, ri, ends, bits, levels)
             _take_lane(r, 0, t, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins)
@@ -579,7 +606,7 @@ def _run_round(
             if i[NEXT] < i[REQUESTS] and rf[ARRIVAL, i[NEXT]] <= b:
                 _arrive(b, f, i, rf, ri, ends, bits, levels, machine, bins)
             if i[WAITING] > 0:
-                anchor = ri[LENGTH, _oldest(i, ri)]
+                anchor = ri[LENGTH, _oldest(i, ri)] if order == SIMILAR else np.int32(0)
                 while busy < n_lanes and admitted < limit and i[WAITING] > 0:
                     r = _choose(order, anchor, i, ri, ends, bits, levels)
                     lane = _take_lane(r, s - 1, b, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins)

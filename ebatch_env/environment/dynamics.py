@@ -111,9 +111,11 @@ class Dynamics:
         s = self.systems
         counts = np.zeros(which.size, np.int64)
         for place, (e, trace) in enumerate(zip(which.tolist(), traces, strict=True)):
+            if not isinstance(trace, RequestTrace):
+                raise fail("what the workload samples", trace, "a RequestTrace")
             counts[place] = n = trace.requests
-            if n > s.capacity:
-                raise fail("trace.requests", n, f"at most requests = {s.capacity}, which the environment was made with")
+            if not 1 <= n <= s.capacity:
+                raise fail("trace.requests", n, f"in 1..{s.capacity}, the requests the environment was made with")
             if trace.length.max() > s.max_length:  # the kernel would write outside its arrays
                 expected = f"at most the workload's max_length = {s.max_length}"
                 raise fail("trace.length", int(trace.length.max()), expected)

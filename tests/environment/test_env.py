@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ebatch_env import SCENARIOS, Objective, RequestTrace, RoundPlan, Simulator
 from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.scenarios import scenario
+from ebatch_env.workloads import Fixed
 
 IDS = list(SCENARIOS)
 SMALL = {"requests": 48}
@@ -323,3 +324,33 @@ def test_bad_reset_options_are_named():
         env.reset(options={"trace": RequestTrace([0.0], [10_000])})
     with pytest.raises(ValueError, match="ebatch/Nothing-v0"):
         scenario("ebatch/Nothing-v0")
+
+
+class Odd:
+    """A workload that breaks its own promises."""
+
+    lengths = Fixed(3)
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def sample(self, rng, requests, rate_rps=None, deadline_s=None):
+        return self.trace
+
+
+@pytest.mark.parametrize(
+    ("trace", "message"),
+    [
+        (
+            RequestTrace(np.arange(8.0), np.full(8, 9)),
+            "trace.length must be at most the workload's max_length = 3, got 9",
+        ),
+        (RequestTrace(np.arange(99.0), np.full(99, 3)), "trace.requests must be in 1..48"),
+        (RequestTrace.trusted(np.zeros(0), np.zeros(0, np.int32), np.zeros(0)), "trace.requests must be in 1..48"),
+        (None, "what the workload samples must be a RequestTrace"),
+    ],
+)
+def test_a_workload_that_breaks_its_promises_is_refused(trace, message):
+    env = EBatchEnv(workload=Odd(trace), **SMALL)
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=0)

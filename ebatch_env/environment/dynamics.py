@@ -116,9 +116,11 @@ class Dynamics:
             counts[place] = n = trace.requests
             if not 1 <= n <= s.capacity:
                 raise fail("trace.requests", n, f"in 1..{s.capacity}, the requests the environment was made with")
-            if trace.length.max() > s.max_length:  # the kernel would write outside its arrays
-                expected = f"at most the workload's max_length = {s.max_length}"
-                raise fail("trace.length", int(trace.length.max()), expected)
+            shortest, longest = int(trace.length.min()), int(trace.length.max())
+            if longest > s.max_length:  # the kernel would write outside its arrays
+                raise fail("trace.length", longest, f"at most the workload's max_length = {s.max_length}")
+            if shortest < 1:  # a lane would never end
+                raise fail("trace.length", shortest, "at least 1")
             s.rf[e, k.ARRIVAL, :n] = trace.arrival_s
             s.rf[e, k.DEADLINE, :n] = trace.deadline_s
             s.ri[e, k.LENGTH, :n] = trace.length

@@ -347,6 +347,10 @@ class Odd:
         ),
         (RequestTrace(np.arange(99.0), np.full(99, 3)), "trace.requests must be in 1..48"),
         (RequestTrace.trusted(np.zeros(0), np.zeros(0, np.int32), np.zeros(0)), "trace.requests must be in 1..48"),
+        (
+            RequestTrace.trusted(np.zeros(4), np.zeros(4, np.int32), np.full(4, np.inf)),
+            "trace.length must be at least 1, got 0",
+        ),
         (None, "what the workload samples must be a RequestTrace"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Published results beside measured ones, section by section: `ebatch reproduce`."""

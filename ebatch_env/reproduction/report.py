@@ -1,0 +1,152 @@
+"""What a section of `ebatch reproduce` reports: rows, tables, charts and a paragraph, as data.
+
+A section is a function ``run(options, progress) -> Section``, announced under the entry-point group
+``ebatch_env.reproductions``. It computes; how a report is printed, drawn and written is decided elsewhere, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Checked = Literal["read", "secondary", "recalled", "derived"]
+"""How sure a published figure is: read in the source; read in a secondary source; recalled and never checked against the
+source (a report marks it as unverified); derived from published figures by arithmetic."""
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the section that is done, 0..1, and what is being worked on."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure, beside the published one if there is one.
+
+    Attributes:
+        what: the quantity, for example "EESEN, times faster than real time".
+        measured: in ``unit``.
+        unit: "" for a plain number.
+        published: in ``unit``; a pair is a published range; None: nothing is published.
+        source: citation of the published figure.
+        checked: how sure it is.
+        aim: the largest relative error the section aims at, as a fraction; None: none was set.
+        interval: 95 % interval of ``measured``; None where it is exact.
+        note: a few words.
+    """
+
+    what: str
+    measured: float
+    unit: str = ""
+    published: float | tuple[float, float] | None = None
+    source: str = ""
+    checked: Checked | None = None
+    aim: float | None = None
+    interval: tuple[float, float] | None = None
+    note: str = ""
+
+    @property
+    def error(self) -> float | None:
+        """measured / published - 1; from the nearer end of a published range, and 0 within it; None: nothing published."""
+        if self.published is None:
+            return None
+        low, high = self.published if isinstance(self.published, tuple) else (self.published, self.published)
+        nearest = min(max(self.measured, low), high)
+        return self.measured / nearest - 1.0
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the error is within the aim; None: no aim was set."""
+        return None if self.error is None or self.aim is None else abs(self.error) <= self.aim
+
+
+@dataclass(frozen=True)
+class Table:
+    """Measured figures that have no published counterpart row by row.
+
+    Attributes:
+        name: short, unique in the section; used in file names.
+        title: one line.
+        columns: headings, units included.
+        rows: cells; numbers are rounded when they are shown, not before.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or one set of bars, of a `Chart`; ``low`` and ``high`` are the ends of error bars."""
+
+    label: str
+    x: Sequence[float | str]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture as data.
+
+    Attributes:
+        name: file name without suffix, unique in the section.
+        kind: "line", "bar" (grouped, ``x`` are names) or "points".
+        references: horizontal lines with their labels, for example a published value.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    kind: Literal["line", "bar", "points"] = "line"
+    log_x: bool = False
+    log_y: bool = False
+    references: Sequence[tuple[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section's outcome.
+
+    Attributes:
+        name: as in ``ebatch reproduce NAME``.
+        title: heading.
+        rows: published beside measured.
+        summary: one paragraph of Markdown: what agrees, what does not, and why. Its figures are formatted from
+            measured ones, never typed.
+        tables, charts: what else was measured.
+        seeds: what chance was used, for the report's foot; "" if none.
+    """
+
+    name: str
+    title: str
+    rows: Sequence[Row]
+    summary: str
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+    seeds: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a section.
+
+    Attributes:
+        quick: less of everything that takes long, for a look: the whole report in under two minutes.
+        processes: processes to share the work among; the figures do not depend on it.
+    """
+
+    quick: bool = False
+    processes: int = 1
+
+
+class RunSection(Protocol):
+    """What the entry points point to."""
+
+    def __call__(self, options: Options, progress: Progress) -> Section:
+        """Measure."""
+        ...

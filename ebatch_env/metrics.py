@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
 from ebatch_env.errors import FloatArray
@@ -70,7 +69,6 @@ def episode_metrics(
     f: FloatArray,
     i: Int64Array,
     rf: FloatArray,
-    ri: npt.NDArray[np.int32],
     hist: Int64Array,
 ) -> EpisodeMetrics:
     """Metrics from one system's slices (see ``simulator.kernel``), cut to its requests.
@@ -79,7 +77,7 @@ def episode_metrics(
     """
     requests, served, shed = int(i[k.REQUESTS]), int(i[k.SERVED]), int(i[k.SHED])
     arrival, completion = rf[k.ARRIVAL], rf[k.COMPLETION]
-    done = np.isfinite(completion) & (ri[k.LANE] >= 0)
+    done = np.isfinite(completion)
     latency = np.sort((completion - arrival)[done])
     p50, p90, p99 = np.percentile(latency, PERCENTILES) if served else (np.nan,) * 3
     energy_j = float(f[k.ENERGY])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ebatch_env.costs import CostTable
 from ebatch_env.errors import FloatArray
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.state import Systems, check_fits, make_scratch, pack_machine
+from ebatch_env.simulator.state import Scratch, Systems, check_fits, pack_machine
 from ebatch_env.trace import RequestTrace
 
 REQUESTS_PER_LANE = 48  # enough for the start-up to weigh under 1 %
@@ -60,9 +60,9 @@ def saturation(table: CostTable, lanes: int, lengths: Quantiles) -> Saturation:
     length = np.random.default_rng(0).permutation(np.maximum(length, 1))
     check_fits(table, int(length.max()))
     trace = RequestTrace(arrival_s=np.zeros(n), length=length)
-    machine = pack_machine(table, hold_s=1.0, ordered=False, log=False)
+    machine = pack_machine(table, hold_s=1.0, ordered=False, record=False)
     systems = Systems.empty(1, lanes, n, int(length.max()))
-    scratch, passes = make_scratch(1, lanes, table, n)
+    scratch = Scratch.of(lanes, table, n)
     shared = (machine.layers, machine.step_s, machine.step_j, machine.alone, machine.machine, systems.bins)
     can_join = table.notifies and not table.whole_sequences
     best: Saturation | None = None
@@ -70,7 +70,7 @@ def saturation(table: CostTable, lanes: int, lengths: Quantiles) -> Saturation:
         for joins in (False, True) if can_join else (False,):
             systems.begin(0, trace, machine)
             plan = np.array([time_steps, k.NO_LIMIT, joins, k.FIRST_COME, 0], np.int64)
-            k.repeat(plan, True, *systems.system(0), *shared, scratch[0], passes[0])
+            k.repeat(plan, True, *systems.system(0), *shared, *scratch)
             served = float(systems.i[0, k.USEFUL_STEPS]) / float(length.mean())
             elapsed_s, energy_j = float(systems.f[0, k.CLOCK]), float(systems.f[0, k.ENERGY])
             if elapsed_s <= 0.0:

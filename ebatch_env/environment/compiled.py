@@ -183,7 +183,7 @@ def _compile(stamp: int) -> tuple[Any, Any]:
     def advance(
         low, high, skip, actions, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
         track, scales, forms, price, address, limits, codes, masks, constants, observation, reward, terms, ended, mask,
-        scratch, passes, plan,
+        scratch, marks, times, passes, plan,
     ):  # fmt: skip
         """Step systems low..high-1 whose ``skip`` is 0; return the first with an action out of range, else -1."""
         if stamp < 0:  # keeps the closure value alive
@@ -204,9 +204,9 @@ def _compile(stamp: int) -> tuple[Any, Any]:
             if i[k.SERVED] + i[k.SHED] < n:
                 result = k.decide(
                     plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine, bins,
-                    scratch, passes,
+                    scratch, marks, times, passes,
                 )  # fmt: skip
-            energy, integral, shed, missed, served = k.settle(f, i, rf, ri)
+            energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
             share = 1.0 / n
             terms[e, 0] = -price[0] * energy * share
             terms[e, 1] = -price[1] * integral * share

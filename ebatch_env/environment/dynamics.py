@@ -19,7 +19,7 @@ from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray, fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.state import Int64Array, Systems, make_scratch, pack_machine
+from ebatch_env.simulator.state import Int64Array, Scratch, Systems, pack_machine
 from ebatch_env.trace import RequestTrace
 
 SYSTEMS_PER_THREAD = 128  # a second thread costs about 20 us to wake; with fewer systems it does not pay
@@ -43,15 +43,16 @@ class Dynamics:
         system: what they all are.
         n: their number E.
         threads: threads to step them with; None: as many as pay, up to the cores.
-        log: keep the time each request enters its lane (``systems.rf[:, START]``), for pictures.
+        record: keep what `metrics` and pictures need: completions, lanes, starts (``Systems``).
 
     After `step` or `restart` these arrays hold the outcome; they are new at every call, so they may be handed out:
         observation float32 (E, D), mask int8 (E, M).
     After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,).
     """
 
-    def __init__(self, system: System, n: int, threads: int | None = None, *, log: bool = False) -> None:
+    def __init__(self, system: System, n: int, threads: int | None = None, *, record: bool = True) -> None:
         self.system = system
+        self._records = record
         self.n = n
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = max(1, min(cores, n // SYSTEMS_PER_THREAD)) if threads is None else max(1, min(threads, n))
@@ -64,12 +65,12 @@ class Dynamics:
             lengths_known=known,
             drain=True,
             ordered=known and bool((codec.levels["order"] != k.FIRST_COME).any()),
-            log=log,
+            record=record,
         )
         self.systems = s = Systems.empty(
             n, system.lanes, system.requests, int(system.workload.lengths.max_length), system.mix_edges
         )
-        self.scratch, self.passes = make_scratch(self.threads, system.lanes, system.table, system.requests)
+        self.scratch = [Scratch.of(system.lanes, system.table, system.requests) for _ in range(self.threads)]
         self._plans = np.zeros((self.threads, 5), np.int64)
         self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.ends, s.bits, s.levels, s.hist, s.bins)
         self._rules = tuple(self.machine)
@@ -93,7 +94,7 @@ class Dynamics:
             self._masks,
             system.constants,
         )
-        self._own = list(zip(self.scratch, self.passes, self._plans, strict=True))
+        self._own = [(*scratch, plan) for scratch, plan in zip(self.scratch, self._plans, strict=True)]
         self._no_skip = np.zeros(n, np.uint8)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
@@ -177,7 +178,13 @@ class Dynamics:
         self.terminated, self.truncated = ended[0], ended[1]
 
     def metrics(self, e: int) -> EpisodeMetrics:
-        """Metrics of system ``e``'s episode so far."""
+        """Metrics of system ``e``'s episode so far.
+
+        Raises:
+            ValueError: these dynamics keep no records.
+        """
+        if not self._records:
+            raise fail("record", False, "True: these dynamics keep no records to work metrics out of")
         s, n = self.systems, int(self.systems.i[e, k.REQUESTS])
         return episode_metrics(
             self.system.table,
@@ -186,7 +193,6 @@ class Dynamics:
             f=s.f[e],
             i=s.i[e],
             rf=s.rf[e, :, :n],
-            ri=s.ri[e, :, :n],
             hist=s.hist[e],
         )
 

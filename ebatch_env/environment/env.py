@@ -131,7 +131,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.render_mode = render_mode
         self.system = System.build(**keywords)
-        self.dynamics = Dynamics(self.system, 1, log=render_mode is not None)
+        self.dynamics = Dynamics(self.system, 1, record=bool(episode_metrics) or render_mode is not None)
         self.action_space = self.system.actions.space
         self.observation_space: gym.spaces.Box = self.system.observations.space  # type: ignore[assignment]
         self._episode_metrics = bool(episode_metrics)

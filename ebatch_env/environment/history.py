@@ -15,7 +15,6 @@ from ebatch_env.environment.dynamics import Dynamics
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray, IntArray
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.state import round_active, round_done
 
 if TYPE_CHECKING:
     pass
@@ -122,15 +121,14 @@ class History:
     def _replay(self, before: IntArray, busy: int, dynamics: Dynamics) -> Round:
         """When each sequence's steps ran in each pass: the kernel keeps the runs of equal a, so replay them."""
         table, scratch = self.system.table, dynamics.scratch[0]
-        active = round_active(self.i, scratch, table)
-        done = round_done(self.i, scratch, table, self.system.lanes)
+        active, done = scratch.active(self.i), scratch.done(self.i)
         request = np.unique(np.concatenate([done, before[k.REQUEST], self.lanes[k.REQUEST]]))
         request = request[request >= 0].astype(np.int32)
         lane, entered = self.ri[k.LANE, request], self.rf[k.START, request]
         left = np.where(before[k.REQUEST, lane] == request, before[k.LEFT, lane], self.ri[k.LENGTH, request])
         ready = entered <= self.f[k.LAST_START]
         # Boundaries between steps in each pass, (n, S+1), as if nobody had joined ...
-        pass_s = dynamics.passes[0].copy()
+        pass_s = scratch.passes[0].copy()
         rows = np.full(table.n_layers, int(self.i[k.LAST_LANE_STEPS]))
         rows[0] = (busy + int(self.i[k.LAST_STARTED])) * int(self.i[k.LAST_T])
         gemm_s = np.maximum(table.input_floor_s, rows * table.input_row_s)

@@ -64,7 +64,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             keywords["max_decisions"] = max_episode_steps
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.system = System.build(**keywords)
-        self.dynamics = Dynamics(self.system, self.num_envs, threads)
+        self.dynamics = Dynamics(self.system, self.num_envs, threads, record=bool(episode_metrics))
         self.single_action_space = self.system.actions.space
         self.single_observation_space = self.system.observations.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)

@@ -12,7 +12,7 @@ from ebatch_env.errors import IntArray, check_integer, check_number
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.log import EpisodeLog, RoundRecord, energy_parts
 from ebatch_env.simulator.plan import RoundPlan
-from ebatch_env.simulator.state import Machine, Systems, check_fits, make_scratch, pack_machine, round_active
+from ebatch_env.simulator.state import Machine, Scratch, Systems, check_fits, pack_machine
 from ebatch_env.trace import RequestTrace
 
 
@@ -108,8 +108,7 @@ class Simulator:
     def run(self, policy: Policy) -> EpisodeLog:
         """Play the whole trace under ``policy``."""
         systems = Systems.empty(1, self.lanes, self.trace.requests, int(self.trace.length.max()))
-        scratch, passes = make_scratch(1, self.lanes, self.cost_table, self.trace.requests)
-        scratch, passes = scratch[0], passes[0]
+        scratch = Scratch.of(self.lanes, self.cost_table, self.trace.requests)
         machine = self._machine
         systems.begin(0, self.trace, machine)
         views = systems.system(0)
@@ -133,10 +132,10 @@ class Simulator:
             plan = policy(view)
             boundaries = int(i[k.JOIN_BOUNDARIES])
             code = np.array(encode_plan(plan), np.int64)
-            if k.decide(code, *views, *shared, scratch, passes) == k.RAN:
+            if k.decide(code, *views, *shared, *scratch) == k.RAN:
                 boundaries = int(i[k.JOIN_BOUNDARIES]) - boundaries
-                rounds.append(self._record(plan, boundaries, f, i, scratch, passes))
-            k.settle(f, i, rf, ri)
+                rounds.append(self._record(plan, boundaries, f, i, scratch))
+            k.settle(f, i, systems.lanes[0], systems.bits[0], systems.levels)
         rf, ri = rf[:, : self.trace.requests], ri[:, : self.trace.requests]
         counts = int(i[k.ROUNDS]), int(i[k.JOIN_BOUNDARIES])
         return EpisodeLog(
@@ -159,10 +158,10 @@ class Simulator:
         )
 
     def _record(
-        self, plan: RoundPlan, boundaries: int, f: np.ndarray, i: np.ndarray, scratch: np.ndarray, passes: np.ndarray
+        self, plan: RoundPlan, boundaries: int, f: np.ndarray, i: np.ndarray, scratch: Scratch
     ) -> RoundRecord:
         """Read the round just run out of the state and the scratch."""
-        active = round_active(i, scratch, self.cost_table)
+        active = scratch.active(i)
         pass_j = self.cost_table.load_j + self.cost_table.input_j + self.cost_table.step_j[:, active].sum(1)
         pass_j[0] += boundaries * self.cost_table.input_j[0]
         return RoundRecord(
@@ -174,8 +173,8 @@ class Simulator:
             joined=int(i[k.LAST_JOINED]),
             join_boundaries=boundaries,
             shed=int(i[k.LAST_SHED]),
-            pass_start_s=passes[0].copy(),
-            pass_end_s=passes[1].copy(),
+            pass_start_s=scratch.passes[0].copy(),
+            pass_end_s=scratch.passes[1].copy(),
             pass_energy_j=pass_j,
             energy_j=float(pass_j.sum()),
         )

@@ -4,22 +4,26 @@ Everything the simulator does between two decisions happens here: shedding, the 
 and completion notifications, energy, the latency integral, deadlines, idle jumps. ``docs/model.md`` states the rules in
 words. The same functions serve one system (`Simulator`) and thousands (the vector environment).
 
-Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``:
+Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W = words of 64 bits that hold B lanes:
 
     f      float64 (N_F,)      scalars: clock, accumulators              index names below
     i      int64   (N_I,)      counters                                  index names below
     lanes  int32   (3, B)      request in the lane (-1: free), steps left and length (0 in a free lane)
-    rf     float64 (4, R)      arrival, deadline, completion, start
-    ri     int32   (4, R)      length, lane, next waiting request of that length, deadline order
-    ends   int32   (2, L+1)    first and last waiting request of each length 1..L, -1: none
-    bits   uint64  (W,)        64-ary tree over the lengths that wait, then one bit per free lane
+    rf     float64 (4, R+8)    arrival (NaN behind the last request), deadline, completion, start
+    ri     int32   (4, R+8)    length, lane, next waiting request of that length, deadline order
+    ends   int32   (2, L+1)    first and last waiting request of each length 1..L; none: -1 and the spare request R+7
+    bits   uint64              64-ary tree over the lengths that wait; W words of free lanes; requests that wait; requests
+                               that are neither complete nor shed
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
 
 and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
 1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (3, T+1), see ``state.pack_machine``; ``levels`` (offsets of the
 tree), ``bins`` (L+1,) length -> bin.
-``scratch`` int32 and ``passes`` float64 (2, n) belong to the calling thread; after a round they hold its runs and pass
-times. Memory traffic is what bounds thousands of systems, hence one row per quantity and no row touched in vain.
+
+``scratch`` int32, ``marks`` uint64 (T+2, W), ``times`` float64 (T+2,) and ``passes`` float64 (2, n) belong to the calling
+thread; after a round they hold its a_1..a_S, who completed, and the times of its passes. Unpredictable branches and
+memory traffic are what bounds thousands of systems: hence loops without branches, sets as bits, one row per quantity,
+and no row touched in vain (``RECORD``).
 
 All constants and functions are in this one file on purpose: numba's on-disk cache notices changes of the file a
 function stands in, and of no other.
@@ -84,21 +88,20 @@ STEP_MISSED = 25
 STEP_SERVED = 26
 HAS_DEADLINES = 27
 OLDEST = 28  # the oldest waiting request, -1: none (kept by `settle`)
-LAST_RUNS = 29  # runs of equal `a` in scratch after a round
-DUE_SORTED = 30  # the deadlines are in the order of arrival
-MIX = 31  # first of MIX_BINS counters: waiting requests by length bin
+DUE_SORTED = 29  # the deadlines are in the order of arrival
+MIX = 30  # first of MIX_BINS counters: waiting requests by length bin
 MIX_BINS = 8
 N_I = MIX + MIX_BINS
 
 # --- rows of lanes, rf, ri, ends ----------------------------------------------------------------------------------
 REQUEST, LEFT, TOTAL = 0, 1, 2
-ARRIVAL, DEADLINE, COMPLETION, START = 0, 1, 2, 3  # START is kept only with LOG
-LENGTH, LANE, LATER, DUE_ORDER = 0, 1, 2, 3  # LATER only with ORDERED, DUE_ORDER only if not the order of arrival
+ARRIVAL, DEADLINE, COMPLETION, START = 0, 1, 2, 3  # the last two are kept only with RECORD
+LENGTH, LANE, LATER, DUE_ORDER = 0, 1, 2, 3  # LANE only with RECORD, LATER with ORDERED, DUE_ORDER if not the order of arrival
 NOT_STARTED, DROPPED = -1, -2  # values of the row LANE besides lane numbers
 FIRST, LAST = 0, 1
 
 # --- machine: float64 scalars; layers: rows -----------------------------------------------------------------------
-STATIC_W, PREFETCH, NOTIFIES, WHOLE, MAX_T, HOLD_S, KNOWN, DRAIN, GEMM, FIXED_J, ORDERED, LOG = range(12)
+STATIC_W, PREFETCH, NOTIFIES, WHOLE, MAX_T, HOLD_S, KNOWN, DRAIN, GEMM, FIXED_J, ORDERED, RECORD = range(12)
 MIDDLE_S, MIDDLE_GEMM = 12, 13  # of layers 1..n-2: sum of load_s; whether any has an input GEMM
 LOAD_S, LOAD_J, FLOOR_S, ROW_S, INPUT_J = range(5)
 
@@ -115,8 +118,8 @@ _ONE, _ZERO, _FULL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def scratch_size(lanes: int, max_time_steps: int, requests: int) -> int:
-    """Number of int32 a thread's scratch needs: lanes by end step, runs, lane links, completions, lanes that end."""
-    return 3 * (max_time_steps + 2) + 2 * lanes + min(lanes * max_time_steps, requests)
+    """Number of int32 a thread's scratch needs: busy lanes and sequences that end by step, who completes and when."""
+    return 2 * (max_time_steps + 2) + 2 * min(lanes * max_time_steps, requests)
 
 
 def tree_levels(members: int) -> np.ndarray:
@@ -148,6 +151,21 @@ def _highest(typing: Any, word: Any) -> Any:
         return builder.xor(zeros, ir.Constant(ir.IntType(64), 63))
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def known(typing: Any, place: Any) -> Any:
+    """``place`` itself, an index that is never negative: spares the check for one that counts from the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = context.cast(builder, arguments[0], signature.args[0], types.int64)
+        assume = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(1)]), "llvm.assume"
+        )
+        builder.call(assume, [builder.icmp_signed(">=", number, ir.Constant(ir.IntType(64), 0))])
+        return number
+
+    return types.int64(place), generate
 
 
 @intrinsic
@@ -224,140 +242,251 @@ def _tree_previous(bits, levels, p):
 
 
 # --- the queue ----------------------------------------------------------------------------------------------------
-# Waiting requests of one length form a list in order of arrival. Whatever the order of service, the next request is the
-# first of some length's list: first come, first served takes the oldest of all, which is the first of its length. Only
-# shedding takes requests from inside a list; it leaves them linked, and they are passed over when their turn comes.
+# Waiting requests are bits, in order of arrival. If another order than that is possible, those of one length also form a
+# list; whatever the order of service, the next request is the first of some list. Only shedding takes requests from
+# inside a list; it leaves them linked, and they are passed over when their turn comes.
 @njit(**INLINED)
-def _arrive(until, f, i, rf, ri, ends, bits, levels, machine, bins):
-    """Put every request with arrival <= ``until`` in the queue."""
-    r = i[NEXT]
-    n = i[REQUESTS]
-    if r == n or rf[ARRIVAL, r] > until:
-        return
-    first = r
+def _sections(bits, levels, lanes):
+    """Where in ``bits`` the free lanes, the waiting and the unresolved requests begin."""
+    free = levels[levels.size - 1]
+    waiting = free + ((lanes + 63) >> 6)
+    return known(free), known(waiting), known((bits.size + waiting) >> 1)
+
+
+@njit(**INLINED)
+def _bit(bits, section, r):
+    """1 if ``r`` is in the set, else 0."""
+    return np.int64((bits[section + (r >> 6)] >> np.uint64(r & 63)) & _ONE)
+
+
+@njit(**INLINED)
+def _clear(bits, section, r):
+    bits[section + (r >> 6)] &= ~(_ONE << np.uint64(r & 63))
+
+
+@njit(**INLINED)
+def _fill_range(bits, section, first, end):
+    """Put first..end-1, at least one, into a set."""
+    low, high = first >> 6, (end - 1) >> 6
+    for word in range(low, high + 1):
+        mask = _FULL
+        if word == low:
+            mask &= _FULL << np.uint64(first & 63)
+        if word == high:
+            mask &= _FULL >> np.uint64(63 - ((end - 1) & 63))
+        bits[section + word] |= mask
+
+
+@njit(**INLINED)
+def _arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
+    """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
+    first = known(i[NEXT])
+    r = first
+    arrival = rf[ARRIVAL, r]
+    if not arrival <= until:  # NaN behind the last one
+        return 0.0
     ordered = machine[ORDERED] > 0
+    spare = ri.shape[1] - 1
     steps = 0
     arrivals = 0.0
-    while r < n and rf[ARRIVAL, r] <= until:
-        length = ri[LENGTH, r]
+    after = 0.0
+    while arrival <= until:
+        length = known(ri[LENGTH, r])
         steps += length
-        arrivals += rf[ARRIVAL, r]
+        arrivals += arrival
+        after += arrival - origin
         i[MIX + bins[length]] += 1
         if ordered:
+            last = known(ends[LAST, length])
+            ri[LATER, last] = r
             ri[LATER, r] = -1
-            if ends[FIRST, length] < 0:
-                ends[FIRST, length] = r
-                _tree_add(bits, levels, length)
-            else:
-                ri[LATER, ends[LAST, length]] = r
             ends[LAST, length] = r
+            ends[FIRST, length] = r if last == spare else ends[FIRST, length]
+            _tree_add(bits, levels, length)
         r += 1
+        arrival = rf[ARRIVAL, r]
+    _fill_range(bits, waiting, first, r)
     i[NEXT] = r
     i[WAITING] += r - first
     i[WAIT_STEPS] += steps
     f[WAIT_ARRIVALS] += arrivals
+    return after
 
 
 @njit(**INLINED)
-def _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins):
-    """Take request ``r`` out of the queue."""
-    length = ri[LENGTH, r]
-    i[WAITING] -= 1
-    i[WAIT_STEPS] -= length
-    f[WAIT_ARRIVALS] -= rf[ARRIVAL, r]
-    i[MIX + bins[length]] -= 1
-    if i[WAIT_LATE] > 0:
-        i[WAIT_LATE] -= rf[DEADLINE, r] <= f[SWEPT]
-    if machine[ORDERED] > 0 and ends[FIRST, length] == r:
-        later = ri[LATER, r]
-        while later >= 0 and ri[LANE, later] == DROPPED:
-            later = ri[LATER, later]
-        ends[FIRST, length] = later
-        if later < 0:
-            _tree_remove(bits, levels, length)
-    return length
+def _unlink(r, length, i, ri, ends, bits, waiting, levels):
+    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it."""
+    later = np.int64(ri[LATER, r])
+    if i[SHED] > 0:
+        while later >= 0 and _bit(bits, waiting, later) == 0:
+            later = np.int64(ri[LATER, later])
+    empty = later < 0
+    ends[FIRST, length] = later
+    ends[LAST, length] = ri.shape[1] - 1 if empty else ends[LAST, length]
+    word = length >> 6
+    left = bits[word] & ~(np.uint64(empty) << np.uint64(length & 63))
+    bits[word] = left
+    if left == _ZERO and empty:
+        _tree_remove(bits, levels, length)
 
 
 @njit(**INLINED)
-def _oldest(i, ri):
+def _oldest(i, bits, waiting):
     """The oldest waiting request; there is one."""
-    r = i[HEAD]
-    while ri[LANE, r] != NOT_STARTED:
-        r += 1
+    word = known(i[HEAD] >> 6)
+    while bits[waiting + word] == _ZERO:
+        word += 1
+    r = (word << 6) + _lowest(bits[waiting + word])
     i[HEAD] = r
-    return r
+    return known(r)
 
 
 @njit(**INLINED)
-def _choose(order, anchor, i, ri, ends, bits, levels):
+def _choose(order, anchor, i, ends, bits, waiting, levels):
     """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
     if order == SHORTEST:
-        return np.int64(ends[FIRST, _tree_next(bits, levels, 0)])
+        return known(ends[FIRST, _tree_next(bits, levels, 0)])
     if order == SIMILAR:
         above = _tree_next(bits, levels, anchor)
         below = _tree_previous(bits, levels, anchor - 1)
         if below < 0:
-            return np.int64(ends[FIRST, above])
-        shorter = np.int64(ends[FIRST, below])
+            return known(ends[FIRST, above])
+        shorter = known(ends[FIRST, below])
         if above < 0:
             return shorter
-        longer = np.int64(ends[FIRST, above])
+        longer = known(ends[FIRST, above])
         more, less = above - anchor, anchor - below
         return longer if more < less or (more == less and longer < shorter) else shorter
-    return _oldest(i, ri)
+    return _oldest(i, bits, waiting)
+
+
+@njit(**INLINED)
+def _enter(
+    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
+    ends_at, marks, done, done_at, n_done,
+):  # fmt: skip
+    """Move ``count`` waiting requests into the lowest free lanes.
+
+    Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
+    ``marks``, counted in ``ends_at``, and in ``done``. Returns the number in ``done``.
+    """
+    free, waiting, _ = _sections(bits, levels, lanes.shape[1])
+    ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    anchor = ri[LENGTH, _oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
+    word = free
+    steps = 0
+    arrivals = 0.0
+    late = i[WAIT_LATE]
+    swept = f[SWEPT]
+    for _ in range(count):
+        r = _choose(order, anchor, i, ends, bits, waiting, levels)
+        length = known(ri[LENGTH, r])
+        _clear(bits, waiting, r)
+        if ordered:
+            _unlink(r, length, i, ri, ends, bits, waiting, levels)
+        steps += length
+        arrivals += rf[ARRIVAL, r]
+        i[MIX + bins[length]] -= 1
+        if late > 0:
+            late -= rf[DEADLINE, r] <= swept
+        while bits[word] == _ZERO:
+            word += 1
+        lane = ((word - free) << 6) + _lowest(bits[word])
+        bits[word] &= bits[word] - _ONE
+        end = length + steps_done
+        lanes[REQUEST, lane] = r
+        lanes[LEFT, lane] = end
+        lanes[TOTAL, lane] = length
+        if register and end <= planned:
+            ends_at[end] += 1
+            marks[end, lane >> 6] |= _ONE << np.uint64(lane & 63)
+            done[n_done] = r
+            done_at[n_done] = end
+            n_done += 1
+        if record:
+            ri[LANE, r] = lane
+            rf[START, r] = time
+    i[WAITING] -= count
+    i[WAIT_STEPS] -= steps
+    f[WAIT_ARRIVALS] -= arrivals
+    i[WAIT_LATE] = late
+    return n_done
 
 
 @njit(**INLINED)
 def _alone_s(length, alone, machine):
     """`CostTable.alone_s` of one length."""
     limit = np.int64(machine[MAX_T])
+    if length <= limit:
+        return alone[0, known(length)]
     whole = (length - 1) // limit
     rest = (length - 1) - whole * limit
-    if whole == 0:
-        return alone[0, rest + 1]
     return alone[2, 0] + (whole - 1) * alone[2, 1] + alone[1, rest + 1]
 
 
-@njit(**COMPILED)
-def _shed_hopeless(f, i, rf, ri, ends, bits, levels, machine, alone, bins):
+@njit(**INLINED)
+def _shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
+    _, waiting, unresolved = _sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
-    dropped = 0
-    last = i[NEXT]
-    known = machine[KNOWN] > 0
+    lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
     in_order = i[DUE_SORTED] > 0
-    enough = t + _alone_s(ends.shape[1] - 1 if known else 1, alone, machine)
-    for r in range(i[HEAD], last):
-        if enough <= rf[DEADLINE, r]:  # even the longest sequence would make it
-            if in_order:
-                break
-        elif ri[LANE, r] == NOT_STARTED:
-            length = ri[LENGTH, r] if known else 1
-            if t + _alone_s(length, alone, machine) > rf[DEADLINE, r]:
-                ri[LANE, r] = DROPPED
-                _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins)
+    enough = t + _alone_s(ends.shape[1] - 1 if lengths_known else 1, alone, machine)
+    dropped = 0
+    steps = 0
+    arrivals = 0.0
+    doubtful = i[WAITING] > 0
+    word = known(i[HEAD] >> 6)
+    last = (i[NEXT] - 1) >> 6
+    while doubtful and word <= last:
+        members = bits[waiting + word]
+        while members != _ZERO:
+            r = known((word << 6) + _lowest(members))
+            members &= members - _ONE
+            deadline = rf[DEADLINE, r]
+            if enough <= deadline:  # even the longest sequence would make it
+                if in_order:
+                    doubtful = False
+                    break
+                continue
+            length = known(ri[LENGTH, r])
+            if t + _alone_s(length if lengths_known else 1, alone, machine) > deadline:
                 dropped += 1
-    i[SHED] += dropped
+                i[SHED] += 1  # from now on lists may hold requests that were shed
+                _clear(bits, waiting, r)
+                _clear(bits, unresolved, r)
+                if ordered and ends[FIRST, length] == r:
+                    _unlink(r, length, i, ri, ends, bits, waiting, levels)
+                steps += length
+                arrivals += rf[ARRIVAL, r]
+                i[MIX + bins[length]] -= 1
+                i[WAIT_LATE] -= deadline <= f[SWEPT]
+                if record:
+                    ri[LANE, r] = DROPPED
+        word += 1
+    i[WAITING] -= dropped
+    i[WAIT_STEPS] -= steps
+    f[WAIT_ARRIVALS] -= arrivals
     i[STEP_SHED] += dropped
     return dropped
 
 
 @njit(**INLINED)
-def _sweep_deadlines(f, i, rf, ri):
-    """Count the requests whose deadline has passed by now before they were complete or shed."""
+def _sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
+    """Count the requests whose deadline has passed by now with them neither complete nor shed."""
+    _, waiting, unresolved = _sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
-    k = i[DUE]
+    k = known(i[DUE])
     n = i[REQUESTS]
     in_order = i[DUE_SORTED] > 0
     missed, late = 0, 0
     while k < n:
-        r = k if in_order else np.int64(ri[DUE_ORDER, k])
+        r = k if in_order else known(ri[DUE_ORDER, k])
         if rf[DEADLINE, r] > t:
             break
         k += 1
-        state = ri[LANE, r]
-        missed += (state != DROPPED) & ~(rf[COMPLETION, r] <= rf[DEADLINE, r])  # free of branches
-        late += state == NOT_STARTED
+        missed += _bit(bits, unresolved, r)
+        late += _bit(bits, waiting, r)
     i[MISSED] += missed
     i[STEP_MISSED] += missed
     i[WAIT_LATE] += late
@@ -398,39 +527,44 @@ def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bin
 
     The clock then jumps to the first arrival.
     """
+    free, waiting, unresolved = _sections(bits, levels, lanes.shape[1])
     f[:] = 0.0
     i[:] = 0
-    hist[:] = 0
     bits[:] = _ZERO
     if machine[ORDERED] > 0:
-        ends[:] = -1
+        ends[FIRST, :] = -1
+        ends[LAST, :] = ri.shape[1] - 1
     lanes[REQUEST, :] = -1
     lanes[LEFT, :] = 0
     lanes[TOTAL, :] = 0
     i[REQUESTS] = n
-    free = levels[levels.size - 1]
-    for lane in range(lanes.shape[1]):
-        bits[free + (lane >> 6)] |= _ONE << np.uint64(lane & 63)
+    rf[ARRIVAL, n] = np.nan
+    _fill_range(bits, free, 0, lanes.shape[1])
+    _fill_range(bits, unresolved, 0, n)
     f[READY] = layers[LOAD_S, 0]
     f[SWEPT] = -np.inf
-    i[DUE_SORTED] = 1
+    due, disorder = 0, 0
+    before = -np.inf
     for r in range(n):
-        rf[COMPLETION, r] = np.nan
-        ri[LANE, r] = NOT_STARTED
-        if rf[DEADLINE, r] < np.inf:
-            i[HAS_DEADLINES] = 1
-        if r > 0 and rf[DEADLINE, r] < rf[DEADLINE, r - 1]:
-            i[DUE_SORTED] = 0
-    if machine[LOG] > 0:
-        rf[START, :n] = np.nan
-    if i[DUE_SORTED] == 0:
+        deadline = rf[DEADLINE, r]
+        due += deadline < np.inf
+        disorder += deadline < before
+        before = deadline
+    i[HAS_DEADLINES] = due > 0
+    i[DUE_SORTED] = disorder == 0
+    if disorder > 0:
         _order_by_deadline(n, rf, ri)
-    _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins)
-    i[OLDEST] = _oldest(i, ri)
+    if machine[RECORD] > 0:
+        hist[:] = 0
+        ri[LANE, :n] = NOT_STARTED
+        rf[COMPLETION, :n] = np.nan
+        rf[START, :n] = np.nan
+    _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+    i[OLDEST] = _oldest(i, bits, waiting)
 
 
 @njit(**INLINED)
-def _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins):
+def _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
     """With no lane busy and nothing waiting the clock jumps to the next arrival, if there is one."""
     if i[BUSY] == 0 and i[WAITING] == 0 and i[NEXT] < i[REQUESTS]:
         arrival = rf[ARRIVAL, i[NEXT]]
@@ -438,11 +572,11 @@ def _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins):
         f[STEP_ENERGY] += static_j
         f[STATIC_J] += static_j
         f[CLOCK] = arrival
-        _arrive(arrival, f, i, rf, ri, ends, bits, levels, machine, bins)
+        _arrive(arrival, arrival, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
 
 
 @njit(**INLINED)
-def settle(f, i, rf, ri):
+def settle(f, i, lanes, bits, levels):
     """Move what the last decision cost into the totals and return it: energy J, integral s, shed, missed, served."""
     energy, integral = f[STEP_ENERGY], f[STEP_INTEGRAL]
     shed, missed, served = i[STEP_SHED], i[STEP_MISSED], i[STEP_SERVED]
@@ -453,22 +587,24 @@ def settle(f, i, rf, ri):
     i[STEP_SHED] = 0
     i[STEP_MISSED] = 0
     i[STEP_SERVED] = 0
-    i[OLDEST] = _oldest(i, ri) if i[WAITING] > 0 else -1
+    i[OLDEST] = _oldest(i, bits, _sections(bits, levels, lanes.shape[1])[1]) if i[WAITING] > 0 else -1
     return energy, integral, shed, missed, served
 
 
 @njit(**INLINED)
 def decide(
-    plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, passes
-):
+    plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+    scratch, marks, times, passes,
+):  # fmt: skip
     """Carry out one decision: shed, fill, then run a round or hold; then count deadlines and skip idle time.
 
     Returns RAN, HELD or EMPTIED.
     """
+    _, waiting, _ = _sections(bits, levels, lanes.shape[1])
     i[DECISIONS] += 1
     i[LAST_SHED] = 0
     if plan[PLAN_SHED] > 0 and i[HAS_DEADLINES] > 0:
-        i[LAST_SHED] = _shed_hopeless(f, i, rf, ri, ends, bits, levels, machine, alone, bins)
+        i[LAST_SHED] = _shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins)
     limit = plan[PLAN_ADMIT]
     if limit < 0 or (machine[DRAIN] > 0 and i[BUSY] == 0 and limit == 0 and i[NEXT] == i[REQUESTS]):
         limit = np.int64(1) << 40
@@ -477,26 +613,9 @@ def decide(
     t = f[CLOCK]
     if i[BUSY] + room > 0:
         _run_round(
-            plan,
-            limit,
-            room,
-            f,
-            i,
-            lanes,
-            rf,
-            ri,
-            ends,
-            bits,
-            levels,
-            hist,
-            layers,
-            step_s,
-            step_j,
-            machine,
-            bins,
-            scratch,
-            passes,
-        )
+            plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins,
+            scratch, marks, times, passes,
+        )  # fmt: skip
     elif i[WAITING] > 0:
         result = HELD
         i[HOLDS] += 1
@@ -505,66 +624,52 @@ def decide(
             until = min(until, rf[ARRIVAL, i[NEXT]])
         f[STEP_INTEGRAL] += i[WAITING] * (until - t)
         f[CLOCK] = until
-        _arrive(until, f, i, rf, ri, ends, bits, levels, machine, bins)
+        _arrive(until, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
     else:
         result = EMPTIED
     static_j = machine[STATIC_W] * (f[CLOCK] - t)
     f[STEP_ENERGY] += static_j
     f[STATIC_J] += static_j
     if i[HAS_DEADLINES] > 0:
-        _sweep_deadlines(f, i, rf, ri)
-    _skip_idle(f, i, rf, ri, ends, bits, levels, machine, bins)
+        _sweep_deadlines(f, i, lanes, rf, ri, bits, levels)
+    _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
     return result
 
 
 @njit(**INLINED)
 def _run_round(
-    plan,
-    limit,
-    room,
-    f,
-    i,
-    lanes,
-    rf,
-    ri,
-    ends,
-    bits,
-    levels,
-    hist,
-    layers,
-    step_s,
-    step_j,
-    machine,
-    bins,
-    scratch,
-    passes,
-):
+    plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins,
+    scratch, marks, times, passes,
+):  # fmt: skip
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
     n_lanes = lanes.shape[1]
+    words = marks.shape[1]
+    free, waiting, unresolved = _sections(bits, levels, n_lanes)
     order = plan[PLAN_ORDER] if machine[KNOWN] > 0 else FIRST_COME
     notifies = machine[NOTIFIES] > 0
     whole = machine[WHOLE] > 0
-    free = levels[levels.size - 1]
+    prefetches = machine[PREFETCH] > 0
+    record = machine[RECORD] > 0
     top = np.int64(machine[MAX_T])
-    # Scratch: lanes that end at step s are the list by_end[s] -> link[lane] -> ..., -1 ends it; runs; completions.
-    by_end = scratch[: top + 2]
-    run_a = scratch[top + 2 : 2 * (top + 2)]
-    run_n = scratch[2 * (top + 2) : 3 * (top + 2)]
-    link = scratch[3 * (top + 2) : 3 * (top + 2) + n_lanes]
-    done = scratch[3 * (top + 2) + n_lanes : scratch.size - n_lanes]
-    ending = scratch[scratch.size - n_lanes :]
+    # Scratch by step 0..T: lanes paid for, sequences that end; then who completes, and at which step.
+    active_at = scratch[: top + 2]
+    ends_at = scratch[top + 2 : 2 * (top + 2)]
+    half = (scratch.size - 2 * (top + 2)) >> 1
+    done = scratch[2 * (top + 2) : 2 * (top + 2) + half]
+    done_at = scratch[2 * (top + 2) + half :]
     start_s, end_s = passes[0], passes[1]
 
     # 1. Fill.
     t = f[CLOCK]
     in_system = i[WAITING] + i[BUSY]
     arrived_before = i[NEXT]
+    n_done = 0
     if room > 0:
-        anchor = ri[LENGTH, _oldest(i, ri)] if order == SIMILAR else np.int32(0)
-        for _ in range(room):
-            r = _choose(order, anchor, i, ri, ends, bits, levels)
-            _take_lane(r, 0, t, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins)
+        _enter(
+            room, order, False, 0, 0, t, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
+            ends_at, marks, done, done_at, 0,
+        )  # fmt: skip
     admitted = room
     busy = i[BUSY] + room
     started = busy
@@ -574,147 +679,134 @@ def _run_round(
         for lane in range(n_lanes):
             longest = max(longest, lanes[LEFT, lane])
         planned = np.int64(longest)
-    planned = min(planned, top)
-    by_end[: planned + 1] = -1
-    n_ending = 0
-    for lane in range(n_lanes):  # free of branches, which would be mispredicted
-        left = lanes[LEFT, lane]
-        ending[n_ending] = lane
-        n_ending += (left > 0) & (left <= planned)
-    for k in range(n_ending):
-        lane = ending[k]
-        left = lanes[LEFT, lane]
-        link[lane] = by_end[left]
-        by_end[left] = lane
+    planned = known(min(planned, top))
+    for s in range(planned + 1):
+        ends_at[s] = 0
+        for word in range(words):
+            marks[s, word] = _ZERO
+    for word in range(words):
+        members = _ZERO
+        for lane in range(word << 6, min(n_lanes, (word + 1) << 6)):  # free of branches: vector units
+            left = lanes[LEFT, lane]
+            members |= np.uint64((left > 0) & (left <= planned)) << np.uint64(lane & 63)
+        while members != _ZERO:
+            lane = known((word << 6) + _lowest(members))
+            lowest = members & (_ZERO - members)
+            members ^= lowest
+            left = known(lanes[LEFT, lane])
+            ends_at[left] += 1
+            marks[left, word] |= lowest
+            done[n_done] = lanes[REQUEST, lane]
+            done_at[n_done] = left
+            n_done += 1
     joins = plan[PLAN_JOINS] > 0 and notifies and not whole
 
-    # 2. Pass of layer 0.
+    # 2. Pass of layer 0: its course decides those of the others.
     ready = f[READY]
-    b = max(t, ready) if machine[PREFETCH] > 0 else t + layers[LOAD_S, 0]
+    b = max(t, ready) if prefetches else t + layers[LOAD_S, 0]
     start_s[0] = b
     b += max(layers[FLOOR_S, 0], busy * planned * layers[ROW_S, 0])
     energy = machine[FIXED_J]
-    runs, run_length, last_active = 0, 0, -1
-    n_done = 0
-    early = 0.0  # s, sum over what is done of the time from the round's start to then
+    arrived_after = 0.0  # s, sum over the arrivals of the time from the round's start to then
     joined = 0
-    lane_steps = 0
+    lane_steps, useful = 0, 0
     steps = 0
-    only_layer = n_layers == 1
     for s in range(1, planned + 1):
         if joins and busy < n_lanes and admitted < limit:
-            if i[NEXT] < i[REQUESTS] and rf[ARRIVAL, i[NEXT]] <= b:
-                _arrive(b, f, i, rf, ri, ends, bits, levels, machine, bins)
-            if i[WAITING] > 0:
-                anchor = ri[LENGTH, _oldest(i, ri)] if order == SIMILAR else np.int32(0)
-                while busy < n_lanes and admitted < limit and i[WAITING] > 0:
-                    r = _choose(order, anchor, i, ri, ends, bits, levels)
-                    lane = _take_lane(r, s - 1, b, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins)
-                    last = lanes[LEFT, lane]
-                    if last <= planned:
-                        link[lane] = by_end[last]
-                        by_end[last] = lane
-                    busy += 1
-                    admitted += 1
-                    joined += 1
+            arrived_after += _arrive(b, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+            count = min(n_lanes - busy, limit - admitted, i[WAITING])
+            if count > 0:
+                n_done = _enter(
+                    count, order, True, s - 1, planned, b, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
+                    ends_at, marks, done, done_at, n_done,
+                )  # fmt: skip
+                busy += count
+                admitted += count
+                joined += count
                 if machine[GEMM] > 0:
                     b += layers[FLOOR_S, 0]
                     energy += layers[INPUT_J, 0]
                 i[JOIN_BOUNDARIES] += 1
         if busy == 0:
             break
-        i[USEFUL_STEPS] += busy
-        active = busy if notifies else started
-        same = active == last_active  # free of branches again
-        last_active = active
-        runs += not same
-        run_length = run_length * same + 1
-        run_a[runs - 1] = active
-        run_n[runs - 1] = run_length
+        active = known(busy if notifies else started)
+        active_at[s] = active
         lane_steps += active
+        useful += busy
         b += step_s[0, active]
+        times[s] = b
         steps = s
-        lane = np.int64(by_end[s])
-        done_before = n_done
-        while lane >= 0:
-            r = lanes[REQUEST, lane]
-            done[n_done] = r
-            n_done += 1
-            rf[COMPLETION, r] = b
-            lanes[REQUEST, lane] = -1
-            lanes[TOTAL, lane] = 0
-            bits[free + (lane >> 6)] |= _ONE << np.uint64(lane & 63)
-            busy -= 1
-            lane = np.int64(link[lane])
-        by_end[s] = n_done  # what is done by step s, for point 4
-        early += (n_done - done_before) * (b - t)
+        busy -= ends_at[s]
+        for word in range(words):
+            bits[free + word] |= marks[s, word]
     end_s[0] = b
-    middle_s = machine[MIDDLE_S]
-    for k in range(runs):
-        hist[run_a[k]] += run_n[k]
-        energy += run_n[k] * step_j[run_a[k]]
-        middle_s += run_n[k] * step_s[n_layers, run_a[k]]
 
-    # 3. Passes of the other layers replay the same a_1..a_S. Nothing happens in the middle ones: without prefetch they
-    # need not be gone through one by one, except to log their times.
-    prefetch = machine[PREFETCH] > 0
+    # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not
+    # be gone through one by one, except to record their times.
+    middle_s = machine[MIDDLE_S]
+    for s in range(1, steps + 1):
+        active = known(active_at[s])
+        energy += step_j[active]
+        middle_s += step_s[n_layers, active]
     loaded = ready
     before = b
-    if prefetch or machine[LOG] > 0:
+    if prefetches or record:
         for layer in range(1, n_layers - 1):
-            if prefetch:
+            if prefetches:
                 loaded = max(loaded, start_s[layer - 1]) + layers[LOAD_S, layer]
                 b = max(b, loaded)
             else:
                 b += layers[LOAD_S, layer]
             start_s[layer] = b
             b += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
-            for k in range(runs):
-                b += run_n[k] * step_s[layer, run_a[k]]
+            for s in range(1, steps + 1):
+                b += step_s[layer, known(active_at[s])]
             end_s[layer] = b
-    if not prefetch:
+    if not prefetches:
         if machine[MIDDLE_GEMM] > 0:
             for layer in range(1, n_layers - 1):
                 middle_s += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
         b = before + middle_s
-    if not only_layer:  # 4. Completion notifications come from the last layer.
+    if n_layers > 1:
         layer = n_layers - 1
-        if prefetch:
+        if prefetches:
             loaded = max(loaded, start_s[layer - 1]) + layers[LOAD_S, layer]
             b = max(b, loaded)
         else:
             b += layers[LOAD_S, layer]
         start_s[layer] = b
         b += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
-        s = 0
-        n_done = 0
-        early = 0.0
-        for k in range(runs):
-            cost = step_s[layer, run_a[k]]
-            for _ in range(run_n[k]):
-                b += cost
-                s += 1
-                until = np.int64(by_end[s])
-                early += (until - n_done) * (b - t)
-                while n_done < until:
-                    rf[COMPLETION, done[n_done]] = b
-                    n_done += 1
+        for s in range(1, steps + 1):
+            b += step_s[layer, known(active_at[s])]
+            times[s] = b
         end_s[layer] = b
-    if prefetch:
+    if prefetches:
         f[READY] = start_s[n_layers - 1] + layers[LOAD_S, 0]
 
+    # 4. Completion notifications come from the last layer, step by step; without them everybody waits for the end.
+    early = 0.0  # s, sum over what is done of the time from the round's start to then
+    missed = 0
+    swept = f[SWEPT]
+    for k in range(n_done):
+        r = known(done[k])
+        completion = times[known(done_at[k])] if notifies else b
+        early += completion - t
+        # Deadlines that pass from here on are counted by `_sweep_deadlines`, which sees who is unresolved by then.
+        deadline = rf[DEADLINE, r]
+        missed += (deadline > swept) & (deadline < completion)
+        _clear(bits, unresolved, r)
+        if record:
+            rf[COMPLETION, r] = completion
+
     # The clock moves on; what arrived meanwhile waits; lanes with steps left keep their state.
-    _arrive(b, f, i, rf, ri, ends, bits, levels, machine, bins)
-    integral = (in_system + i[NEXT] - arrived_before) * (b - t)
-    for r in range(arrived_before, i[NEXT]):
-        integral -= rf[ARRIVAL, r] - t
-    if notifies:
-        integral -= n_done * (b - t) - early
-    else:
-        for k in range(n_done):
-            rf[COMPLETION, done[k]] = b
+    arrived_after += _arrive(b, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+    elapsed = b - t
+    integral = (in_system + i[NEXT] - arrived_before - n_done) * elapsed - arrived_after + early
     for lane in range(n_lanes):
-        lanes[LEFT, lane] = max(lanes[LEFT, lane] - np.int32(steps), np.int32(0))
+        left = lanes[LEFT, lane] - np.int32(steps)
+        lanes[LEFT, lane] = max(left, np.int32(0))
+        lanes[TOTAL, lane] = lanes[TOTAL, lane] if left > 0 else np.int32(0)
+        lanes[REQUEST, lane] = lanes[REQUEST, lane] if left > 0 else np.int32(-1)
     f[CLOCK] = b
     f[STEP_ENERGY] += energy
     f[STEP_INTEGRAL] += integral
@@ -723,77 +815,31 @@ def _run_round(
     i[BUSY] = busy
     i[SERVED] += n_done
     i[STEP_SERVED] += n_done
+    i[MISSED] += missed
+    i[STEP_MISSED] += missed
     i[ROUNDS] += 1
     i[LANE_STEPS] += lane_steps
+    i[USEFUL_STEPS] += useful
     i[LAST_T] = planned
     i[LAST_S] = steps
     i[LAST_LANE_STEPS] = lane_steps
     i[LAST_JOINED] = joined
     i[LAST_DONE] = n_done
     i[LAST_STARTED] = room
-    i[LAST_RUNS] = runs
-
-
-@njit(**INLINED)
-def _take_lane(r, steps_done, time, free, f, i, lanes, rf, ri, ends, bits, levels, machine, bins):
-    """Move waiting request ``r`` into the lowest free lane; return the lane. Its steps left count from the round's start."""
-    word = free
-    while bits[word] == _ZERO:
-        word += 1
-    lane = ((word - free) << 6) + _lowest(bits[word])
-    bits[word] &= bits[word] - _ONE
-    ri[LANE, r] = lane
-    length = _leave(r, f, i, rf, ri, ends, bits, levels, machine, bins)
-    lanes[REQUEST, lane] = r
-    lanes[LEFT, lane] = length + steps_done
-    lanes[TOTAL, lane] = length
-    if machine[LOG] > 0:
-        rf[START, r] = time
-    return lane
+    if record:
+        for s in range(1, steps + 1):
+            hist[active_at[s]] += 1
 
 
 @njit(**COMPILED)
 def repeat(
-    plan,
-    dry,
-    f,
-    i,
-    lanes,
-    rf,
-    ri,
-    ends,
-    bits,
-    levels,
-    hist,
-    layers,
-    step_s,
-    step_j,
-    alone,
-    machine,
-    bins,
-    scratch,
-    passes,
-):
+    plan, dry, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+    scratch, marks, times, passes,
+):  # fmt: skip
     """Take the same decision until the episode is over, or, with ``dry``, until nothing waits."""
     while i[SERVED] + i[SHED] < i[REQUESTS] and not (dry and i[WAITING] == 0):
         decide(
-            plan,
-            f,
-            i,
-            lanes,
-            rf,
-            ri,
-            ends,
-            bits,
-            levels,
-            hist,
-            layers,
-            step_s,
-            step_j,
-            alone,
-            machine,
-            bins,
-            scratch,
-            passes,
-        )
-    settle(f, i, rf, ri)
+            plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+            scratch, marks, times, passes,
+        )  # fmt: skip
+    settle(f, i, lanes, bits, levels)

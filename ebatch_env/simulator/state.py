@@ -36,7 +36,7 @@ def pack_machine(
     lengths_known: bool = True,
     drain: bool = False,
     ordered: bool = True,
-    log: bool = True,
+    record: bool = True,
 ) -> Machine:
     """Pack ``table`` and the settings.
 
@@ -46,7 +46,7 @@ def pack_machine(
         lengths_known: False hides the lengths from `Order` and from shedding.
         drain: with no lane busy and no arrival to come, a plan that admits none admits all instead.
         ordered: keep the waiting requests by length; without it only first come, first served is possible.
-        log: keep the time each request entered its lane.
+        record: keep completions, lanes, starts and pass times, which metrics, logs and pictures need and dynamics does not.
     """
     scalars = np.zeros(14)
     scalars[k.STATIC_W] = table.static_w
@@ -60,7 +60,7 @@ def pack_machine(
     scalars[k.GEMM] = table.has_input_gemm
     scalars[k.FIXED_J] = table.load_j.sum() + table.input_j.sum()
     scalars[k.ORDERED] = ordered
-    scalars[k.LOG] = log
+    scalars[k.RECORD] = record
     scalars[k.MIDDLE_S] = table.load_s[1:-1].sum()
     scalars[k.MIDDLE_GEMM] = (table.input_floor_s[1:-1] + table.input_row_s[1:-1]).any()
     layers = np.stack([table.load_s, table.load_j, table.input_floor_s, table.input_row_s, table.input_j])
@@ -96,7 +96,7 @@ class Systems:
         ``mix_edges``, shape (7,), are the upper ends of the first seven bins of queue lengths; None: one bin.
         """
         levels = k.tree_levels(max_length + 1)
-        words = int(levels[-1]) + (lanes + 63) // 64
+        words = int(levels[-1]) + (lanes + 63) // 64 + 2 * ((requests + 63) // 64)
         edges = np.full(k.MIX_BINS - 1, max_length) if mix_edges is None else np.asarray(mix_edges)
         return cls(
             f=np.zeros((systems, k.N_F)),
@@ -144,21 +144,32 @@ class Systems:
         k.begin(n, *self.system(e), machine.layers, machine.machine, self.bins)
 
 
-def make_scratch(threads: int, lanes: int, table: CostTable, requests: int) -> tuple[npt.NDArray[np.int32], FloatArray]:
-    """Scratch of each thread: int32 (threads, S) and pass times float64 (threads, 2, n)."""
-    size = k.scratch_size(lanes, table.max_time_steps, requests)
-    return np.zeros((threads, size), np.int32), np.zeros((threads, 2, table.n_layers))
+class Scratch(NamedTuple):
+    """What a thread needs besides the systems; after a round it holds the round's course."""
 
+    scratch: npt.NDArray[np.int32]  # (kernel.scratch_size,)
+    marks: npt.NDArray[np.uint64]  # (T+2, W)
+    times: FloatArray  # (T+2,)
+    passes: FloatArray  # (2, n) start and end of each pass
 
-def round_active(i: Int64Array, scratch: npt.NDArray[np.int32], table: CostTable) -> npt.NDArray[np.int32]:
-    """Lanes paid for at each step of the last round, a_1..a_S, from the counters and the scratch it left behind."""
-    top, runs = table.max_time_steps + 2, int(i[k.LAST_RUNS])
-    return np.repeat(scratch[top : top + runs], scratch[2 * top : 2 * top + runs])
+    @classmethod
+    def of(cls, lanes: int, table: CostTable, requests: int) -> Scratch:
+        """Scratch for systems of ``lanes`` lanes and up to ``requests`` requests on ``table``."""
+        steps = table.max_time_steps + 2
+        return cls(
+            np.zeros(k.scratch_size(lanes, table.max_time_steps, requests), np.int32),
+            np.zeros((steps, (lanes + 63) // 64), np.uint64),
+            np.zeros(steps),
+            np.zeros((2, table.n_layers)),
+        )
 
+    def active(self, i: Int64Array) -> npt.NDArray[np.int32]:
+        """Lanes paid for at each step of the last round, a_1..a_S; ``i`` are the system's counters."""
+        return self.scratch[1 : 1 + int(i[k.LAST_S])].copy()
 
-def round_done(i: Int64Array, scratch: npt.NDArray[np.int32], table: CostTable, lanes: int) -> npt.NDArray[np.int32]:
-    """Requests the last round completed, in order of completion."""
-    return scratch[3 * (table.max_time_steps + 2) + lanes :][: int(i[k.LAST_DONE])].copy()
+    def done(self, i: Int64Array) -> npt.NDArray[np.int32]:
+        """Requests that the last round completed."""
+        return self.scratch[2 * self.times.size :][: int(i[k.LAST_DONE])].copy()
 
 
 def check_fits(table: CostTable, longest: int) -> None:

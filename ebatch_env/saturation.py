@@ -60,7 +60,7 @@ def saturation(table: CostTable, lanes: int, lengths: Quantiles) -> Saturation:
     length = np.random.default_rng(0).permutation(np.maximum(length, 1))
     check_fits(table, int(length.max()))
     trace = RequestTrace(arrival_s=np.zeros(n), length=length)
-    machine = pack_machine(table, hold_s=1.0, ordered=False, record=False)
+    machine = pack_machine(table, hold_s=1.0, longest=int(length.max()), ordered=False, record=False)
     systems = Systems.empty(1, lanes, n, int(length.max()))
     scratch = Scratch.of(lanes, table, n)
     shared = (machine.layers, machine.step_s, machine.step_j, machine.alone, machine.machine, systems.bins)

@@ -161,17 +161,18 @@ class ActionCodec:
         return 1 if self.flat else len(self.controls)
 
     def addressing(self) -> Int64Array:
-        """Where each control's index stands in an action row: shape (3, 5): column, stride, size.
+        """Where each control's index stands in an action row: shape (4, 5): column, stride, size, chosen.
 
-        index = (row[column] // stride) % size. A flat action counts the last control fastest.
+        index = row[column] if the control is chosen, else 0; in a flat action, which counts the last control fastest, it
+        is (row[0] // stride) % size.
         """
-        address = np.zeros((3, len(CONTROLS)), np.int64)
-        address[1], address[2] = 1, self.sizes
+        address = np.ones((4, len(CONTROLS)), np.int64)
+        address[0], address[2] = 0, self.sizes
         if self.flat:
             address[1] = np.append(np.cumprod(self.sizes[:0:-1])[::-1], 1)
         else:
             address[0] = [self.controls.index(c) if c in self.controls else 0 for c in CONTROLS]
-            address[1] = [1 if c in self.controls else 1 << 40 for c in CONTROLS]
+            address[3] = [c in self.controls for c in CONTROLS]
         return address
 
     def limits(self) -> Int64Array:
@@ -249,8 +250,8 @@ class ActionCodec:
         if wrong.any():
             row, column = (int(x) for x in np.argwhere(wrong)[0])
             raise self.out_of_range(rows[row], column)
-        column, stride, size = self.addressing()
-        index = (rows[:, column] // stride) % size
+        column, stride, size, chosen = self.addressing()
+        index = (rows // stride) % size if self.flat else rows[:, column] * chosen
         return Plans(*(self.levels[c][index[:, n]] for n, c in enumerate(CONTROLS)))
 
     def out_of_range(self, row: Int64Array, column: int) -> ValueError:

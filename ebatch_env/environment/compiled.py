@@ -25,6 +25,7 @@ LATENCY, MAX_DECISIONS = range(2)
 GAIN, SCALE, BEND = range(3)
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
+GROUP = 32  # lanes counted at a time: a counter of 6 bits holds them
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
@@ -59,42 +60,52 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     busy = i[k.BUSY]
     per_busy = 1.0 / max(busy, 1)
     # Free lanes hold zeros: no branches, so these loops run on vector units.
-    left_sum, left_most, left_least = 0, np.int32(0), np.int32(_FAR)
+    left_of, total_of, request_of = lanes[k.LEFT], lanes[k.TOTAL], lanes[k.REQUEST]
+    left_sum, left_most, left_least = 0, np.int32(0), np.uint32(_FAR)
     done_sum, done_most = 0, np.int32(0)
     for lane in range(n_lanes):
-        left = lanes[k.LEFT, lane]
+        left = left_of[lane]
         left_sum += left
         left_most = max(left_most, left)
-        left_least = min(left_least, left if left > 0 else np.int32(_FAR))
-        done = np.int32(lanes[k.TOTAL, lane] - left)
+        left_least = min(left_least, np.uint32(left - np.int32(1)))  # a free lane's becomes huge
+        done = np.int32(total_of[lane] - left)
         done_sum += done
         done_most = max(done_most, done)
     per_lane = 1.0 / n_lanes
     out[n] = busy * per_lane
-    out[n + 1] = left_least if busy > 0 else 0
+    out[n + 1] = left_least + 1 if busy > 0 else 0
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
+    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Ten counters of 6 bits share a word, so
+    # that a group of lanes is counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
     for b in range(END_BINS):
-        within = np.int32(busy - n_lanes)  # leaves out the free lanes
-        for lane in range(n_lanes):
-            within += np.int32(lanes[k.LEFT, lane] <= (1 << b))
-        out[n + b] = within * per_lane
+        out[n + b] = 0.0
+    for low in range(0, n_lanes, GROUP):
+        counts = np.uint64(0)
+        group = left_of[low : min(low + GROUP, n_lanes)]
+        for lane in range(group.size):
+            size = k.bit_length(np.uint64(np.int64(group[lane]) - 1))
+            counts += np.uint64(size < END_BINS) << np.uint64((6 * size) & 63)
+        within = 0
+        for b in range(END_BINS):
+            within += np.int64((counts >> np.uint64(6 * b)) & np.uint64(63))
+            out[n + b] += within * per_lane
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most
     earliest = np.inf
     if i[k.HAS_DEADLINES] > 0:
         if i[k.DUE_SORTED] > 0:  # the earliest request has the earliest deadline
-            first = np.int32(_FAR)
+            first = np.uint32(_FAR)
             for lane in range(n_lanes):
-                first = min(first, lanes[k.REQUEST, lane] if lanes[k.LEFT, lane] > 0 else np.int32(_FAR))
+                first = min(first, np.uint32(request_of[lane]))  # a free lane's -1 becomes huge
             if busy > 0:
-                earliest = rf[k.DEADLINE, first]
+                earliest = rf[k.DEADLINE, k.known(first)]
         else:
             for lane in range(n_lanes):
-                if lanes[k.LEFT, lane] > 0:
-                    earliest = min(earliest, rf[k.DEADLINE, lanes[k.REQUEST, lane]])
+                if left_of[lane] > 0:
+                    earliest = min(earliest, rf[k.DEADLINE, k.known(request_of[lane])])
     out[n + 2] = earliest - t
     n += 3
     passed = t - track[SEEN_CLOCK]
@@ -192,12 +203,16 @@ def _compile(stamp: int) -> tuple[Any, Any]:
             for column in range(limits.size):
                 if skip[e] == 0 and not (0 <= actions[e, column] < limits[column]):
                     return e
+        flat = limits.size == 1 and address[1, 0] > 1
         for e in range(low, high):
             _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, hists, track)
             if skip[e] != 0:
                 continue
             for c in range(5):
-                plan[c] = codes[c, (actions[e, address[0, c]] // address[1, c]) % address[2, c]]
+                index = actions[e, k.known(address[0, c])]
+                if flat:
+                    index = (index // address[1, c]) % address[2, c]
+                plan[c] = codes[c, k.known(index * address[3, c])]
             f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
             n = i[k.REQUESTS]
             result = k.EMPTIED

@@ -62,6 +62,7 @@ class Dynamics:
         self.machine = pack_machine(
             system.table,
             hold_s=system.hold_s,
+            longest=int(system.workload.lengths.max_length),
             lengths_known=known,
             drain=True,
             ordered=known and bool((codec.levels["order"] != k.FIRST_COME).any()),

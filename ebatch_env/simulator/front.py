@@ -99,7 +99,9 @@ class Simulator:
         self.trace = trace
         self.hold_s = check_number("hold_s", hold_s, low=0.0, low_open=True)
         check_fits(cost_table, int(trace.length.max()))
-        self._machine: Machine = pack_machine(cost_table, hold_s=self.hold_s, lengths_known=lengths_known)
+        self._machine: Machine = pack_machine(
+            cost_table, hold_s=self.hold_s, longest=int(trace.length.max()), lengths_known=lengths_known
+        )
         if max_decisions is None:
             holds = min(trace.arrival_s[-1] / self.hold_s, 1e9)
             max_decisions = 1000 + 2 * int(trace.length.sum(dtype=np.int64)) + trace.requests + int(holds)

@@ -17,8 +17,8 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
 
 and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
-1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (3, T+1), see ``state.pack_machine``; ``levels`` (offsets of the
-tree), ``bins`` (L+1,) length -> bin.
+1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (L+1,) `CostTable.alone_s` of
+each length, see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) length -> bin.
 
 ``scratch`` int32, ``marks`` uint64 (T+2, W), ``times`` float64 (T+2,) and ``passes`` float64 (2, n) belong to the calling
 thread; after a round they hold its a_1..a_S, who completed, and the times of its passes. Unpredictable branches and
@@ -149,6 +149,17 @@ def _highest(typing: Any, word: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
         return builder.xor(zeros, ir.Constant(ir.IntType(64), 63))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def bit_length(typing: Any, word: Any) -> Any:
+    """Bits that a uint64 needs, 0 for 0, as int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
 
     return types.int64(types.uint64), generate
 
@@ -414,24 +425,13 @@ def _enter(
 
 
 @njit(**INLINED)
-def _alone_s(length, alone, machine):
-    """`CostTable.alone_s` of one length."""
-    limit = np.int64(machine[MAX_T])
-    if length <= limit:
-        return alone[0, known(length)]
-    whole = (length - 1) // limit
-    rest = (length - 1) - whole * limit
-    return alone[2, 0] + (whole - 1) * alone[2, 1] + alone[1, rest + 1]
-
-
-@njit(**INLINED)
 def _shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
     _, waiting, unresolved = _sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
     lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
     in_order = i[DUE_SORTED] > 0
-    enough = t + _alone_s(ends.shape[1] - 1 if lengths_known else 1, alone, machine)
+    enough = t + alone[known(ends.shape[1] - 1 if lengths_known else 1)]
     dropped = 0
     steps = 0
     arrivals = 0.0
@@ -450,7 +450,7 @@ def _shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins
                     break
                 continue
             length = known(ri[LENGTH, r])
-            if t + _alone_s(length if lengths_known else 1, alone, machine) > deadline:
+            if t + alone[length if lengths_known else 1] > deadline:
                 dropped += 1
                 i[SHED] += 1  # from now on lists may hold requests that were shed
                 _clear(bits, waiting, r)
@@ -659,6 +659,7 @@ def _run_round(
     done = scratch[2 * (top + 2) : 2 * (top + 2) + half]
     done_at = scratch[2 * (top + 2) + half :]
     start_s, end_s = passes[0], passes[1]
+    request_of, left_of, total_of = lanes[REQUEST], lanes[LEFT], lanes[TOTAL]
 
     # 1. Fill.
     t = f[CLOCK]
@@ -677,23 +678,25 @@ def _run_round(
     if whole or planned == LONGEST:
         longest = np.int32(0)
         for lane in range(n_lanes):
-            longest = max(longest, lanes[LEFT, lane])
+            longest = max(longest, left_of[lane])
         planned = np.int64(longest)
     planned = known(min(planned, top))
+    planned_32 = np.int32(planned)
     for s in range(planned + 1):
         ends_at[s] = 0
         for word in range(words):
             marks[s, word] = _ZERO
     for word in range(words):
         members = _ZERO
-        for lane in range(word << 6, min(n_lanes, (word + 1) << 6)):  # free of branches: vector units
-            left = lanes[LEFT, lane]
-            members |= np.uint64((left > 0) & (left <= planned)) << np.uint64(lane & 63)
+        group = left_of[word << 6 : min(n_lanes, (word + 1) << 6)]
+        for lane in range(group.size):  # free of branches, so that it runs on vector units
+            left = group[lane]
+            members |= np.uint64((left > 0) & (left <= planned_32)) << np.uint64(lane)
         while members != _ZERO:
             lane = known((word << 6) + _lowest(members))
             lowest = members & (_ZERO - members)
             members ^= lowest
-            left = known(lanes[LEFT, lane])
+            left = known(left_of[lane])
             ends_at[left] += 1
             marks[left, word] |= lowest
             done[n_done] = lanes[REQUEST, lane]
@@ -802,11 +805,13 @@ def _run_round(
     arrived_after += _arrive(b, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
     elapsed = b - t
     integral = (in_system + i[NEXT] - arrived_before - n_done) * elapsed - arrived_after + early
+    steps_32 = np.int32(steps)
     for lane in range(n_lanes):
-        left = lanes[LEFT, lane] - np.int32(steps)
-        lanes[LEFT, lane] = max(left, np.int32(0))
-        lanes[TOTAL, lane] = lanes[TOTAL, lane] if left > 0 else np.int32(0)
-        lanes[REQUEST, lane] = lanes[REQUEST, lane] if left > 0 else np.int32(-1)
+        left = max(np.int32(left_of[lane] - steps_32), np.int32(0))
+        left_of[lane] = left
+        stays = np.int32(-np.int32(left > 0))  # all bits set or none: no branches
+        total_of[lane] &= stays
+        request_of[lane] |= ~stays
     f[CLOCK] = b
     f[STEP_ENERGY] += energy
     f[STEP_INTEGRAL] += integral

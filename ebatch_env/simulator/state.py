@@ -26,13 +26,14 @@ class Machine(NamedTuple):
     layers: FloatArray  # (5, n) load_s, load_j, input_floor_s, input_row_s, input_j
     step_s: FloatArray  # (n+1, B+1), row n: the sum over layers 1..n-2
     step_j: FloatArray  # (B+1,) summed over layers
-    alone: FloatArray  # (3, T+1) see CostTable.alone_tables
+    alone: FloatArray  # (L+1,) CostTable.alone_s of each length
 
 
 def pack_machine(
     table: CostTable,
     *,
     hold_s: float,
+    longest: int,
     lengths_known: bool = True,
     drain: bool = False,
     ordered: bool = True,
@@ -43,6 +44,7 @@ def pack_machine(
     Args:
         table: the machine.
         hold_s: the longest a hold lasts (s).
+        longest: the longest sequence L that may come.
         lengths_known: False hides the lengths from `Order` and from shedding.
         drain: with no lane busy and no arrival to come, a plan that admits none admits all instead.
         ordered: keep the waiting requests by length; without it only first come, first served is possible.
@@ -64,10 +66,7 @@ def pack_machine(
     scalars[k.MIDDLE_S] = table.load_s[1:-1].sum()
     scalars[k.MIDDLE_GEMM] = (table.input_floor_s[1:-1] + table.input_row_s[1:-1]).any()
     layers = np.stack([table.load_s, table.load_j, table.input_floor_s, table.input_row_s, table.input_j])
-    first, later, full_s, full_again_s = table.alone_tables()
-    alone = np.zeros((3, first.size))
-    alone[0], alone[1] = first, later
-    alone[2, :2] = full_s, full_again_s
+    alone = np.append(0.0, table.alone_s(np.arange(1, longest + 1)))
     step_s = np.vstack([table.step_s, table.step_s[1:-1].sum(0)])
     return Machine(scalars, layers, step_s, table.step_j.sum(0), alone)
 

@@ -13,6 +13,8 @@ from numba import njit
 from ebatch_env.environment import observations
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
+from ebatch_env.workloads import compiled, lengths, modulated
+from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 
 SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
 N_STATE = 43  # fields the kernel writes; the machine's constants follow
@@ -23,6 +25,8 @@ RATE_SHORT, RATE_LONG, WEIGHT_SHORT, WEIGHT_LONG, SEEN_CLOCK, SEEN_ARRIVALS = ra
 LATENCY, MAX_DECISIONS = range(2)
 # Rows of `forms`, (3, N_STATE): an observed x is written as gain * x / (scale + bend * abs(x)).
 GAIN, SCALE, BEND = range(3)
+# Entries of `skip`, (E,): what a step does with a system.
+STEP, LEAVE, BEGIN = range(3)
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
 GROUP = 32  # lanes counted at a time: a counter of 6 bits holds them
@@ -149,38 +153,36 @@ def _write_mask(i, masks, out):
 
 
 @njit(**k.INLINED)
-def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, hists, track):
+def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
-    if e + 2 < high:  # the counters
+    if e + 2 < high:  # the counters and sets
         n = e + 2
-        k.prefetch(fs[n], 0)
-        k.prefetch(fs[n], 8)
-        for place in range(0, k.N_I + 7, 8):
+        for place in range(0, k.N_F, 8):
+            k.prefetch(fs[n], place)
+        for place in range(0, k.N_I, 8):
             k.prefetch(is_[n], place)
-        k.prefetch(bitss[n], 0)
+        for place in range(0, min(bitss.shape[1], 48), 8):
+            k.prefetch(bitss[n], place)
         k.prefetch(track[n], 0)
-        for row in range(3):
-            for place in range(0, lanes_.shape[2], 16):
-                k.prefetch(lanes_[n, row], place)
-        for row in range(2):
-            for place in range(0, min(endss.shape[2], 128), 16):
-                k.prefetch(endss[n, row], place)
-        for place in range(0, min(hists.shape[1], 128), 8):
-            k.prefetch(hists[n], place)
-    if e + 1 < high:  # what they point to
+        for place in range(0, min(3 * lanes_.shape[2], 256), 16):
+            k.prefetch(lanes_[n, 0], place)
+        for place in range(0, min(2 * endss.shape[2], 256), 16):
+            k.prefetch(endss[n, 0], place)
+    if e + 1 < high:  # what they point to: requests about to arrive, and those whose deadline is next
         n = e + 1
-        for place in (is_[n, k.NEXT], is_[n, k.HEAD], is_[n, k.DUE]):
-            k.prefetch(rfs[n, k.ARRIVAL], place)
-            k.prefetch(rfs[n, k.DEADLINE], place)
-            k.prefetch(rfs[n, k.DEADLINE], place + 8)
-            k.prefetch(rfs[n, k.COMPLETION], place)
-            k.prefetch(rfs[n, k.COMPLETION], place + 8)
-            k.prefetch(ris[n, k.LENGTH], place)
-            k.prefetch(ris[n, k.LANE], place)
-            k.prefetch(ris[n, k.LANE], place + 16)
-            k.prefetch(ris[n, k.LATER], place)
         place = is_[n, k.NEXT]
+        k.prefetch(rfs[n, k.ARRIVAL], place)
         k.prefetch(rfs[n, k.ARRIVAL], place + 8)
+        k.prefetch(ris[n, k.LENGTH], place)
+        k.prefetch(ris[n, k.LENGTH], place + 16)
+        k.prefetch(ris[n, k.LATER], place)
+        place = is_[n, k.DUE]
+        k.prefetch(rfs[n, k.DEADLINE], place)
+        k.prefetch(rfs[n, k.DEADLINE], place + 8)
+        place = is_[n, k.HEAD]
+        k.prefetch(rfs[n, k.DEADLINE], place)
+        k.prefetch(rfs[n, k.ARRIVAL], place)
+        k.prefetch(ris[n, k.LENGTH], place)
 
 
 def _compile(stamp: int) -> tuple[Any, Any]:
@@ -191,86 +193,127 @@ def _compile(stamp: int) -> tuple[Any, Any]:
     """
 
     @njit(**k.COMPILED)
-    def advance(
-        low, high, skip, actions, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
-        track, scales, forms, price, address, limits, codes, masks, constants, observation, reward, terms, ended, mask,
-        scratch, marks, times, passes, plan,
+    def begin_one(
+        e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+        streams, settings, rates, values, cdf, guide, draws,
     ):  # fmt: skip
-        """Step systems low..high-1 whose ``skip`` is 0; return the first with an action out of range, else -1."""
+        """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now."""
+        status = DRAWN
         if stamp < 0:  # keeps the closure value alive
+            return status
+        if count == 0:
+            count = np.int64(settings[REQUESTS])
+            status = draw(
+                count, streams[e], settings, rates, values, cdf, guide, draws,
+                rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
+            )  # fmt: skip
+        f = fs[e]
+        k.begin(
+            count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins
+        )
+        track[e] = 0.0
+        track[e, SEEN_CLOCK] = f[k.CLOCK]
+        return status
+
+    @njit(**k.COMPILED)
+    def advance(
+        low, high, skip, restarts, actions, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s,
+        step_j, alone, track, scales, forms, price, address, limits, codes, masks, constants, streams, settings, rates, values, cdf,
+        guide, final_observation, final_mask, observation, reward, terms, ended, mask, scratch, marks, times, passes, plan, draws,
+    ):  # fmt: skip
+        """Step systems low..high-1; those whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode.
+
+        With ``restarts`` a system whose episode is over begins the next one at once; what was observed at the end is in
+        ``final_observation`` and ``final_mask``. Returns -1; or the first system with an action out of range, in which
+        case none was stepped; or -2 - e if system e's work could not be drawn.
+        """
+        if stamp < 0:
             return low
         for e in range(low, high):
             for column in range(limits.size):
-                if skip[e] == 0 and not (0 <= actions[e, column] < limits[column]):
+                if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
                     return e
         flat = limits.size == 1 and address[1, 0] > 1
+        problem = -1
         for e in range(low, high):
-            _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, hists, track)
-            if skip[e] != 0:
+            _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track)
+            if skip[e] == LEAVE:
                 continue
-            for c in range(5):
-                index = actions[e, k.known(address[0, c])]
-                if flat:
-                    index = (index // address[1, c]) % address[2, c]
-                plan[c] = codes[c, k.known(index * address[3, c])]
             f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
-            n = i[k.REQUESTS]
-            result = k.EMPTIED
-            if i[k.SERVED] + i[k.SHED] < n:
-                result = k.decide(
-                    plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine, bins,
-                    scratch, marks, times, passes,
-                )  # fmt: skip
-            energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
-            share = 1.0 / n
-            terms[e, 0] = -price[0] * energy * share
-            terms[e, 1] = -price[1] * integral * share
-            terms[e, 2] = -price[2] * missed * share
-            terms[e, 3] = -price[3] * shed * share
-            terms[e, 4] = price[4] * (served + shed) * share
-            reward[e] = terms[e, 0] + terms[e, 1] + terms[e, 2] + terms[e, 3] + terms[e, 4]
-            over = i[k.SERVED] + i[k.SHED] == n
-            ended[0, e] = over
-            ended[1, e] = not over and i[k.DECISIONS] >= scales[MAX_DECISIONS]
-            _observe(
-                np.float64(result == k.HELD), f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e]
-            )
-            _write_mask(i, masks, mask[e])
-        return -1
+            over = False
+            held = 0.0
+            anew = skip[e] == BEGIN
+            if not anew:
+                for c in range(5):
+                    index = actions[e, k.known(address[0, c])]
+                    if flat:
+                        index = (index // address[1, c]) % address[2, c]
+                    plan[c] = codes[c, k.known(index * address[3, c])]
+                n = i[k.REQUESTS]
+                result = k.EMPTIED
+                if i[k.SERVED] + i[k.SHED] < n:
+                    result = k.decide(
+                        plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine, bins,
+                        scratch, marks, times, passes,
+                    )  # fmt: skip
+                energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
+                share = 1.0 / n
+                terms[e, 0] = -price[0] * energy * share
+                terms[e, 1] = -price[1] * integral * share
+                terms[e, 2] = -price[2] * missed * share
+                terms[e, 3] = -price[3] * shed * share
+                terms[e, 4] = price[4] * (served + shed) * share
+                reward[e] = terms[e, 0] + terms[e, 1] + terms[e, 2] + terms[e, 3] + terms[e, 4]
+                done = i[k.SERVED] + i[k.SHED] == n
+                over = done or i[k.DECISIONS] >= scales[MAX_DECISIONS]
+                ended[0, e] = done
+                ended[1, e] = over and not done
+                held = np.float64(result == k.HELD)
+            while True:
+                if anew:
+                    status = begin_one(
+                        e, 0, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                        streams, settings, rates, values, cdf, guide, draws,
+                    )  # fmt: skip
+                    if status != DRAWN:
+                        problem = -2 - e
+                _observe(held, f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e])
+                _write_mask(i, masks, mask[e])
+                if not (over and restarts):
+                    break
+                for m in range(observation.shape[1]):
+                    final_observation[e, m] = observation[e, m]
+                for m in range(mask.shape[1]):
+                    final_mask[e, m] = mask[e, m]
+                over, anew, held = False, True, 0.0
+        return problem
 
     @njit(**k.COMPILED)
     def restart(
         which, counts, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms, masks, constants,
-        observation, mask,
+        streams, settings, rates, values, cdf, guide, draws, observation, mask,
     ):  # fmt: skip
-        """Begin an episode in each system of ``which``, whose trace of ``counts`` requests is in place."""
+        """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
+
+        Returns -1, or -2 - e if system e's work could not be drawn.
+        """
+        problem = -1
         if stamp < 0:
-            return
+            return problem
         for place in range(which.size):
             e = which[place]
-            f, i = fs[e], is_[e]
-            k.begin(
-                counts[place],
-                f,
-                i,
-                lanes_[e],
-                rfs[e],
-                ris[e],
-                endss[e],
-                bitss[e],
-                levels,
-                hists[e],
-                layers,
-                machine,
-                bins,
-            )
-            track[e] = 0.0
-            track[e, SEEN_CLOCK] = f[k.CLOCK]
-            _observe(0.0, f, i, lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
-            _write_mask(i, masks, mask[e])
+            status = begin_one(
+                e, counts[place], fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                streams, settings, rates, values, cdf, guide, draws,
+            )  # fmt: skip
+            if status != DRAWN:
+                problem = -2 - e
+            _observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
+            _write_mask(is_[e], masks, mask[e])
+        return problem
 
     return advance, restart
 
 
-_SOURCES = (k.__file__, observations.__file__)
+_SOURCES = (k.__file__, observations.__file__, compiled.__file__, lengths.__file__, modulated.__file__)
 advance, restart = _compile(zlib.crc32(b"".join(Path(source).read_bytes() for source in _SOURCES)))

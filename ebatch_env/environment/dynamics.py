@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import GAIN, N_STATE, advance, restart
+from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, advance, restart
 from ebatch_env.environment.system import System
-from ebatch_env.errors import FloatArray, fail
+from ebatch_env.errors import fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.state import Int64Array, Scratch, Systems, pack_machine
 from ebatch_env.trace import RequestTrace
+from ebatch_env.workloads.compiled import NO_LAW, StreamArray, law_of, stream_of
+
+__all__ = ["BEGIN", "LEAVE", "STEP", "Dynamics", "Streams"]
 
 SYSTEMS_PER_THREAD = 128  # a second thread costs about 20 us to wake; with fewer systems it does not pay
 
@@ -34,6 +38,25 @@ def _forms(system: System) -> npt.NDArray[np.float32]:
         if not system.lengths_known and field.tells_length:
             forms[GAIN, n] = 0.0
     return forms
+
+
+class Streams(Sequence[np.random.Generator]):
+    """The generators of E systems, and where compiled code finds them: ``addresses`` uint64 (E, 3)."""
+
+    def __init__(self, rngs: Sequence[np.random.Generator]) -> None:
+        self._rngs = list(rngs)
+        self.addresses: StreamArray = np.stack([stream_of(rng) for rng in self._rngs])
+
+    def __getitem__(self, e: Any) -> Any:
+        return self._rngs[e]
+
+    def __len__(self) -> int:
+        return len(self._rngs)
+
+    def replace(self, e: int, rng: np.random.Generator) -> None:
+        """Give system ``e`` another generator."""
+        self._rngs[e] = rng
+        self.addresses[e] = stream_of(rng)
 
 
 class Dynamics:
@@ -95,20 +118,33 @@ class Dynamics:
             self._masks,
             system.constants,
         )
-        self._own = [(*scratch, plan) for scratch, plan in zip(self.scratch, self._plans, strict=True)]
-        self._no_skip = np.zeros(n, np.uint8)
+        law = law_of(
+            system.workload,
+            requests=system.requests,
+            load=system.load,
+            throughput_rps=system.saturation.throughput_rps,
+            deadline_s=system.deadline_s,
+        )
+        self.draws_itself = law is not None  # no Python is needed to begin an episode
+        self._law = NO_LAW if law is None else law
+        self._draws = np.zeros((self.threads, system.requests + self._law.draws))
+        self._own = [(*s, p, d) for s, p, d in zip(self.scratch, self._plans, self._draws, strict=True)]
+        self._no_skip = np.full(n, STEP, np.uint8)
+        self._no_streams: StreamArray = np.zeros((n, 3), np.uint64)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
+        self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)
 
     def restart(self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator]) -> None:
         """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E)."""
-        # Not shared among threads: workloads are Python, and threads that pass the interpreter lock around are slower.
-        self.load([self.system.sample_trace(rngs[e]) for e in which], which)
+        which = np.asarray(which, np.int64)
+        if self.draws_itself and isinstance(rngs, Streams):
+            self._begin(which, np.zeros(which.size, np.int64), rngs)
+        else:
+            self.load([self.system.sample_trace(rngs[e]) for e in which], which)
 
     def load(self, traces: Sequence[RequestTrace], which: Sequence[int] | Int64Array) -> None:
         """Begin episodes on given ``traces`` in the systems ``which``."""
-        self.observation = self.observation.copy()
-        self.mask = self.mask.copy()
         which = np.asarray(which, np.int64)
         s = self.systems
         counts = np.zeros(which.size, np.int64)
@@ -126,7 +162,13 @@ class Dynamics:
             s.rf[e, k.ARRIVAL, :n] = trace.arrival_s
             s.rf[e, k.DEADLINE, :n] = trace.deadline_s
             s.ri[e, k.LENGTH, :n] = trace.length
-        restart(
+        self._begin(which, counts, None)
+
+    def _begin(self, which: Int64Array, counts: Int64Array, streams: Streams | None) -> None:
+        """Begin episodes in ``which`` on the ``counts`` requests in place, or with 0 on such as are drawn now."""
+        self.observation = self.observation.copy()
+        self.mask = self.mask.copy()
+        problem = restart(
             which,
             counts,
             *self._state,
@@ -137,46 +179,75 @@ class Dynamics:
             self._forms,
             self._masks,
             self.system.constants,
+            self._no_streams if streams is None else streams.addresses,
+            *self._law,
+            self._draws[0],
             self.observation,
             self.mask,
         )
+        if problem < -1:
+            raise self._not_drawn()
 
-    def step(self, actions: npt.NDArray[np.int64], skip: npt.NDArray[np.uint8] | None = None) -> None:
-        """Take one decision in every system whose ``skip`` (E,) is 0.
+    def step(
+        self, actions: npt.NDArray[np.int64], skip: npt.NDArray[np.uint8] | None = None, streams: Streams | None = None
+    ) -> None:
+        """Take one decision in every system.
 
         Args:
             actions: int64 (E, C), C-contiguous; see `ActionCodec`.
-            skip: systems to leave as they are, with reward 0; None: none.
+            skip: (E,) `STEP`; `LEAVE` a system as it is; or, if `draws_itself`, `BEGIN` an episode instead. Reward 0 for
+                both. None: step all.
+            streams: if `draws_itself`: where new episodes come from. Without ``skip`` systems whose episode is over then
+                begin the next one at once; ``final_observation`` and ``final_mask`` keep what was there at the end.
 
         Raises:
             ValueError: an index out of range. The systems stepped by then are not restored: reset.
         """
         n = self.n
-        self.observation = np.empty_like(self.observation) if skip is None else self.observation.copy()
-        self.mask = np.empty_like(self.mask) if skip is None else self.mask.copy()
-        self.reward: FloatArray = np.zeros(n)
-        self.terms: FloatArray = np.zeros((n, 5))
-        ended = np.zeros((2, n), np.bool_)
-        skipped = self._no_skip if skip is None else skip
-        outputs = (self.observation, self.reward, self.terms, ended, self.mask)
-
-        arguments = (skipped, actions, *self._shared, *outputs)
+        if skip is None:
+            self.observation, self.mask = np.empty_like(self.observation), np.empty_like(self.mask)
+            self.reward, self.terms, ended = np.empty(n), np.empty((n, 5)), np.empty((2, n), np.bool_)
+        else:
+            self.observation, self.mask = self.observation.copy(), self.mask.copy()
+            self.reward, self.terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((2, n), np.bool_)
+        arguments = (
+            self._no_skip if skip is None else skip,
+            streams is not None and skip is None,
+            actions,
+            *self._shared,
+            self._no_streams if streams is None else streams.addresses,
+            *self._law,
+            self.final_observation,
+            self.final_mask,
+            self.observation,
+            self.reward,
+            self.terms,
+            ended,
+            self.mask,
+        )
 
         def play(thread: int) -> int:
             low, high = thread * n // self.threads, (thread + 1) * n // self.threads
             return int(advance(low, high, *arguments, *self._own[thread]))
 
         if self.threads == 1:
-            bad = play(0)
+            bad = int(advance(0, n, *arguments, *self._own[0]))
         else:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads - 1, "ebatch")
             others = [self._pool.submit(play, thread) for thread in range(1, self.threads)]
-            bad = max([play(0), *(future.result() for future in others)])
+            results = [play(0), *(future.result() for future in others)]
+            bad = max(results) if max(results) >= 0 else min(results)
+        self.terminated, self.truncated = ended
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))
-        self.terminated, self.truncated = ended[0], ended[1]
+        if bad < -1:
+            raise self._not_drawn()
+
+    def _not_drawn(self) -> ValueError:
+        """The error for work that could not be drawn: in practice a deadline that rounds to its arrival."""
+        return fail("deadline_s", self.system.deadline_s, "long enough to tell from 0 after the last arrival")
 
     def metrics(self, e: int) -> EpisodeMetrics:
         """Metrics of system ``e``'s episode so far.

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from gymnasium.utils import seeding
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
-from ebatch_env.environment.dynamics import Dynamics
+from ebatch_env.environment.dynamics import Dynamics, Streams
+from ebatch_env.environment.env import reset_trace
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer
 
@@ -49,7 +50,8 @@ class EBatchVecEnv(VecEnv):
         super().__init__(n_envs, self.system.observations.space, self.system.actions.space)
         self._episode_metrics = bool(episode_metrics)
         self._columns = self.system.actions.columns
-        self._rngs = [seeding.np_random(None if seed is None else seed + i)[0] for i in range(n_envs)]
+        self._streams = Streams([seeding.np_random(None if seed is None else seed + i)[0] for i in range(n_envs)])
+        self._begun = False
         self._actions = np.zeros((n_envs, self._columns), np.int64)
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, np.int64)
@@ -57,13 +59,14 @@ class EBatchVecEnv(VecEnv):
         self._started = time.time()
 
     def reset(self) -> npt.NDArray[np.float32]:
-        """Begin an episode in every lane; seeds set by ``seed()`` take effect now."""
+        """Begin an episode in every lane; ``seed()`` and ``set_options({"trace": ...})`` take effect now."""
         for e, seed in enumerate(self._seeds):
             if seed is not None:
-                self._rngs[e] = seeding.np_random(seed)[0]
+                self._streams.replace(e, seeding.np_random(seed)[0])
+        self._begin()
         self._reset_seeds()
         self._reset_options()
-        self.dynamics.restart(np.arange(self.num_envs), self._rngs)
+        self._begun = True
         self._returns[:] = 0.0
         self._lengths[:] = 0
         return self.dynamics.observation
@@ -76,8 +79,13 @@ class EBatchVecEnv(VecEnv):
         self,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
         """Take one decision in every lane."""
+        if not self._begun:
+            raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
         dynamics = self.dynamics
-        dynamics.step(self._actions)
+        # Compiled code begins the next episodes itself, unless the records of the last are still to be read or a
+        # workload of the user's draws the work.
+        itself = dynamics.draws_itself and not self._episode_metrics
+        dynamics.step(self._actions, None, self._streams if itself else None)
         self._returns += dynamics.reward
         self._lengths += 1
         dones = dynamics.terminated | dynamics.truncated
@@ -85,19 +93,32 @@ class EBatchVecEnv(VecEnv):
         if dones.any():
             infos = infos.copy()
             ended = np.flatnonzero(dones)
-            for e in ended.tolist():
-                infos[e] = self._last_info(e)
-            dynamics.restart(ended, self._rngs)
+            if not itself:
+                dynamics.final_observation[ended] = dynamics.observation[ended]
+            for e, observation in zip(ended.tolist(), dynamics.final_observation[ended], strict=True):
+                infos[e] = self._last_info(e, observation)
+            if not itself:
+                dynamics.restart(ended, self._streams)
             self._returns[ended] = 0.0
             self._lengths[ended] = 0
         return dynamics.observation, dynamics.reward.astype(np.float32), dones, infos
 
-    def _last_info(self, e: int) -> dict[str, Any]:
+    def _begin(self) -> None:
+        """Begin every lane: on the trace given by ``set_options``, or on drawn work."""
+        every = np.arange(self.num_envs)
+        traces = [reset_trace(options, self.system) for options in self._options]
+        drawn = np.array([trace is None for trace in traces])
+        if drawn.any():
+            self.dynamics.restart(every[drawn], self._streams)
+        if not drawn.all():
+            self.dynamics.load([trace for trace in traces if trace is not None], every[~drawn])
+
+    def _last_info(self, e: int, observation: npt.NDArray[np.float32]) -> dict[str, Any]:
         dynamics = self.dynamics
         truncated = bool(dynamics.truncated[e]) and not bool(dynamics.terminated[e])
         elapsed = round(time.time() - self._started, 6)
         info: dict[str, Any] = {
-            "terminal_observation": dynamics.observation[e].copy(),
+            "terminal_observation": observation,
             "TimeLimit.truncated": truncated,
             "episode": {"r": float(self._returns[e]), "l": int(self._lengths[e]), "t": elapsed},
         }

@@ -164,7 +164,7 @@ class System:
     def sample_trace(self, rng: np.random.Generator) -> RequestTrace:
         """Draw one episode's work."""
         low, high = self.load
-        load = low if low == high else float(rng.uniform(low, high))
+        load = low if low == high else low + (high - low) * float(rng.random())
         rate = load * self.saturation.throughput_rps
         return self.workload.sample(rng, self.requests, rate, self.deadline_s)
 

@@ -11,7 +11,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ebatch_env.environment.dynamics import Dynamics
+from ebatch_env.environment.dynamics import BEGIN, LEAVE, STEP, Dynamics, Streams
 from ebatch_env.environment.env import reset_trace
 from ebatch_env.environment.rewards import TERMS
 from ebatch_env.environment.system import System
@@ -71,7 +71,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._episode_metrics = bool(episode_metrics)
         self._columns = self.system.actions.columns
-        self._rngs: list[np.random.Generator] = []
+        self._streams: Streams | None = None
         self._over = np.zeros(self.num_envs, np.bool_)
         self._everywhere = np.ones(self.num_envs, np.bool_)
 
@@ -88,16 +88,16 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
                     "options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least"
                 )
             which = np.flatnonzero(mask)
-        self._seed(seed, which)
         trace = reset_trace(options, self.system)
+        streams = self._seed(seed, which)
         if trace is None:
-            self.dynamics.restart(which, self._rngs)
+            self.dynamics.restart(which, streams)
         else:
             self.dynamics.load([trace] * which.size, which)
         self._over[which] = False
         return self.dynamics.observation, self._info()
 
-    def _seed(self, seed: int | list[int | None] | None, which: npt.NDArray[np.intp]) -> None:
+    def _seed(self, seed: int | list[int | None] | None, which: npt.NDArray[np.intp]) -> Streams:
         """Seed lane i with ``seed + i``, or ``seed[i]``; None leaves the generators as they are."""
         seeds: list[int | None]
         if seed is None:
@@ -108,12 +108,17 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             seeds = list(seed)
             if len(seeds) != self.num_envs:
                 raise fail("seed", seed, f"an integer or {self.num_envs} of them")
-        if not self._rngs:
-            self._rngs = [seeding.np_random(s)[0] for s in seeds]
-            return
-        for e in which:
+        if self._streams is None:
+            if which.size < self.num_envs:
+                raise fail(
+                    "options['reset_mask']", which.tolist(), "left out of the first reset, which begins every lane"
+                )
+            self._streams = Streams([seeding.np_random(s)[0] for s in seeds])
+            return self._streams
+        for e in which.tolist():
             if seeds[e] is not None:
-                self._rngs[e] = seeding.np_random(seeds[e])[0]
+                self._streams.replace(e, seeding.np_random(seeds[e])[0])
+        return self._streams
 
     def step(  # type: ignore[override]  # Gymnasium types flags and rewards as one array type
         self, actions: Any
@@ -125,15 +130,21 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         dict[str, Any],
     ]:
         """Take one decision in every lane."""
-        if not self._rngs:
+        streams = self._streams
+        if streams is None:
             raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
         rows = np.ascontiguousarray(actions, dtype=np.int64).reshape(self.num_envs, self._columns)
-        dynamics, next_step = self.dynamics, self.autoreset_mode == AutoresetMode.NEXT_STEP
-        waiting = self._over if next_step and self._over.any() else None
-        dynamics.step(rows, None if waiting is None else waiting.view(np.uint8))
+        dynamics, same_step = self.dynamics, self.autoreset_mode == AutoresetMode.SAME_STEP
+        # Compiled code begins the next episodes itself, unless the records of the last are still to be read or a
+        # workload of the user's draws the work.
+        itself = dynamics.draws_itself and not self._episode_metrics
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._over.any():
+            dynamics.step(rows, np.where(self._over, BEGIN if itself else LEAVE, STEP).astype(np.uint8), streams)
+            if not itself:
+                dynamics.restart(np.flatnonzero(self._over), streams)
+        else:
+            dynamics.step(rows, None, streams if same_step and itself else None)
         terminated, truncated = dynamics.terminated, dynamics.truncated
-        if waiting is not None:
-            dynamics.restart(np.flatnonzero(waiting), self._rngs)
         over = terminated | truncated
         info = self._info()
         info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
@@ -141,16 +152,21 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         if over.any():
             ended = np.flatnonzero(over)
             last = self._final_info(ended, truncated)
-            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            if same_step:
+                if not itself:
+                    dynamics.final_observation[ended] = dynamics.observation[ended]
+                    dynamics.final_mask[ended] = dynamics.mask[ended]
+                    dynamics.restart(ended, streams)
+                    info["action_mask"] = dynamics.mask
                 final_obs = np.full(self.num_envs, None, dtype=object)
-                for e in ended:
-                    final_obs[e] = dynamics.observation[e].copy()
+                for e, row in zip(ended.tolist(), dynamics.final_observation[ended], strict=True):
+                    final_obs[e] = row
+                final_mask = dynamics.mask.copy()
+                final_mask[ended] = dynamics.final_mask[ended]
                 last["rewards"], last["_rewards"] = info["rewards"], over
-                last["action_mask"], last["_action_mask"] = info["action_mask"], over
+                last["action_mask"], last["_action_mask"] = final_mask, over
                 info["final_obs"], info["_final_obs"] = final_obs, over.copy()
                 info["final_info"], info["_final_info"] = last, over.copy()
-                dynamics.restart(ended, self._rngs)
-                info["action_mask"] = dynamics.mask
             else:
                 info.update(last)
         self._over = over

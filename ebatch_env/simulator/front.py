@@ -159,9 +159,7 @@ class Simulator:
             truncated=truncated,
         )
 
-    def _record(
-        self, plan: RoundPlan, boundaries: int, f: np.ndarray, i: np.ndarray, scratch: Scratch
-    ) -> RoundRecord:
+    def _record(self, plan: RoundPlan, boundaries: int, f: np.ndarray, i: np.ndarray, scratch: Scratch) -> RoundRecord:
         """Read the round just run out of the state and the scratch."""
         active = scratch.active(i)
         pass_j = self.cost_table.load_j + self.cost_table.input_j + self.cost_table.step_j[:, active].sum(1)

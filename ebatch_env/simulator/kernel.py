@@ -96,7 +96,12 @@ N_I = MIX + MIX_BINS
 # --- rows of lanes, rf, ri, ends ----------------------------------------------------------------------------------
 REQUEST, LEFT, TOTAL = 0, 1, 2
 ARRIVAL, DEADLINE, COMPLETION, START = 0, 1, 2, 3  # the last two are kept only with RECORD
-LENGTH, LANE, LATER, DUE_ORDER = 0, 1, 2, 3  # LANE only with RECORD, LATER with ORDERED, DUE_ORDER if not the order of arrival
+LENGTH, LANE, LATER, DUE_ORDER = (
+    0,
+    1,
+    2,
+    3,
+)  # LANE only with RECORD, LATER with ORDERED, DUE_ORDER if not the order of arrival
 NOT_STARTED, DROPPED = -1, -2  # values of the row LANE besides lane numbers
 FIRST, LAST = 0, 1
 

@@ -89,7 +89,7 @@ class Empirical(Discrete):
 
     @cached_property
     def _mean(self) -> float:
-        values, cdf, _ = self._tables
+        values, cdf, _ = self.tables
         return math.fsum((values * np.diff(cdf, prepend=0.0)).tolist())
 
     @property

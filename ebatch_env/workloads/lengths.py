@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +40,20 @@ class Lengths(Protocol):
         ...
 
 
-@njit(cache=True, nogil=True)
-def _look_up(uniform: FloatArray, values: IntArray, cdf: FloatArray, guide: IntArray) -> IntArray:
+@njit(nogil=True, forceinline=True)
+def look_up(uniform: float, values: IntArray, cdf: FloatArray, guide: IntArray) -> Any:
     """Invert a cumulative distribution at ``uniform`` in [0, 1); ``guide`` says where in ``cdf`` to start looking."""
+    k = guide[np.uint64(uniform * guide.size)]
+    while cdf[k] <= uniform:
+        k += 1
+    return values[k]
+
+
+@njit(cache=True, nogil=True)
+def _look_up_all(uniform: FloatArray, values: IntArray, cdf: FloatArray, guide: IntArray) -> IntArray:
     out = np.empty(uniform.size, np.int32)
     for i in range(uniform.size):
-        k = guide[int(uniform[i] * guide.size)]
-        while cdf[k] <= uniform[i]:
-            k += 1
-        out[i] = values[k]
+        out[i] = look_up(uniform[i], values, cdf, guide)
     return out
 
 
@@ -64,7 +69,7 @@ class Discrete:
         raise NotImplementedError
 
     @cached_property
-    def _tables(self) -> tuple[IntArray, FloatArray, IntArray]:
+    def tables(self) -> tuple[IntArray, FloatArray, IntArray]:
         """Values (v,), cumulative distribution (v,) with last entry 1, guide (a power of two,)."""
         values, cdf = self._law()
         cdf = cdf / cdf[-1]
@@ -74,7 +79,7 @@ class Discrete:
 
     def sample(self, rng: np.random.Generator, n: int) -> IntArray:
         """Draw ``n`` lengths from ``n`` uniform numbers: shape (n,) int32."""
-        lengths: IntArray = _look_up(rng.random(n), *self._tables)
+        lengths: IntArray = _look_up_all(rng.random(n), *self.tables)
         return lengths
 
     def quantile(self, p: npt.ArrayLike) -> FloatArray:
@@ -86,7 +91,7 @@ class Discrete:
         chance = np.asarray(p, dtype=np.float64)
         if not bool(np.all((chance >= 0.0) & (chance <= 1.0))):
             raise fail("p", p, "probabilities in [0, 1]")
-        values, cdf, _ = self._tables
+        values, cdf, _ = self.tables
         return np.asarray(values[np.searchsorted(cdf, chance)], dtype=np.float64)
 
 
@@ -237,7 +242,7 @@ class Table(Discrete):
     @property
     def max_length(self) -> int:
         """The longest length with a weight above 0."""
-        return int(self._tables[0][-1])
+        return int(self.tables[0][-1])
 
     def _law(self) -> tuple[IntArray, FloatArray]:
         values, weights = np.array(self.lengths, np.int32), np.array(self.weights)

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from ebatch_env.errors import FloatArray, check_array, check_number, fail
 
+# As in the kernel: nothing is allocated, and slices cost nothing.
+COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
-@njit(cache=True, nogil=True)
-def _mmpp(
+
+@njit(**COMPILED)
+def mmpp(
     draws: FloatArray, out: FloatArray, threshold: float, rates: tuple[float, float], means: tuple[float, float]
 ) -> bool:
     """Fill ``out`` from exponential ``draws``: one for the first state, one per arrival, the rest for sojourns.
@@ -76,7 +80,7 @@ class MMPP:
         object.__setattr__(self, "sojourn", check_number("sojourn", self.sojourn, low=1.0, high=1e9))
 
     @cached_property
-    def _constants(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    def constants(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
         """Threshold below which a standard exponential falls with probability burst_share; rates; mean sojourns."""
         calm_rate = 1.0 / (1.0 + self.burst_share * (self.burst_ratio - 1.0))
         calm_sojourn = self.sojourn * (1.0 - self.burst_share) / self.burst_share
@@ -85,12 +89,12 @@ class MMPP:
     @property
     def rates(self) -> tuple[float, float]:
         """Rates of the calm and the burst state, in units of the mean rate."""
-        return self._constants[1]
+        return self.constants[1]
 
     @property
     def cv(self) -> float:
         """Coefficient of variation of the gaps between arrivals, in the long run."""
-        (calm, burst), (calm_s, burst_s) = self._constants[1:]
+        (calm, burst), (calm_s, burst_s) = self.constants[1:]
         leave, enter = 1.0 / burst_s, 1.0 / calm_s
         total = leave + enter
         spread = 2.0 * leave * enter * (burst - calm) ** 2
@@ -108,18 +112,21 @@ class MMPP:
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         """Times from n + 1 exponential draws and twice the sojourns expected, plus 16; more only if those run out."""
-        block = 16 + int(4.0 * n * self.burst_share / self.sojourn)
+        block = self.block(n)
         draws = rng.standard_exponential(1 + n + block)
         out = np.empty(n)
-        while not _mmpp(draws, out, *self._constants):
+        while not mmpp(draws, out, *self.constants):
             draws = np.concatenate([draws, rng.standard_exponential(block)])
         return out
 
+    def block(self, n: int) -> int:
+        """How many draws for sojourns are taken at a time."""
+        return 16 + int(4.0 * n * self.burst_share / self.sojourn)
 
-@njit(cache=True, nogil=True)
-def _diurnal(gaps: FloatArray, phase: float, width: float, rates: FloatArray) -> FloatArray:
-    """Arrivals of a Poisson process whose rate is ``rates`` in turn, ``width`` each, from ``phase`` slots in."""
-    out = np.empty(gaps.size)
+
+@njit(**COMPILED)
+def diurnal(gaps: FloatArray, phase: float, width: float, rates: FloatArray, out: FloatArray) -> None:
+    """Fill ``out`` with a Poisson process whose rate is ``rates`` in turn, ``width`` each, from ``phase`` slots in."""
     slot = int(phase)
     t = 0.0
     end = (slot + 1 - phase) * width
@@ -133,7 +140,6 @@ def _diurnal(gaps: FloatArray, phase: float, width: float, rates: FloatArray) ->
             slot = (slot + 1) % rates.size
         t = min(t + work / rates[slot], end)
         out[i] = t
-    return out
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,8 @@ class Diurnal:
         """Times from one uniform draw for the time of day and ``n`` exponential ones: shape (n,)."""
         phase = rng.random() * self.rates.size
         gaps = rng.standard_exponential(n)
-        times: FloatArray = _diurnal(gaps, phase, self.period / self.rates.size, self.rates)
+        times = np.empty(n)
+        diurnal(gaps, phase, self.period / self.rates.size, self.rates, times)
         return times
 
 

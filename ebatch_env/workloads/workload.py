@@ -49,6 +49,11 @@ def _deadlines(arrival_s: FloatArray, deadline_s: float | None) -> FloatArray:
     return deadline
 
 
+def built_in(part: object) -> bool:
+    """Whether lengths or arrivals are this package's own, whose output needs no checks."""
+    return type(part).__module__.startswith(__name__.rpartition(".")[0] + ".")
+
+
 @dataclass(frozen=True)
 class Workload:
     """Independent lengths and arrivals.
@@ -94,8 +99,7 @@ class Workload:
     @cached_property
     def _built_in(self) -> bool:
         """Whether both parts are this package's, whose output needs no checks."""
-        home = __name__.rpartition(".")[0] + "."
-        return all(type(part).__module__.startswith(home) for part in (self.lengths, self.arrivals))
+        return built_in(self.lengths) and built_in(self.arrivals)
 
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON that `resolve_workload` turns back into this workload."""

@@ -8,7 +8,7 @@ IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v
 POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
 TUNED := baselines/ebatch_baselines/tuned
 
-.PHONY: demo test lint types wheel docs tune bench clean
+.PHONY: demo test lint types wheel docs tune reproduce bench clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,11 @@ tune: $(VENV)/.ready
 	  --trials 100 --episodes 32 --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/EPUR-Speech-v0 --env ebatch/TPU-Speech-v0 --trials 20 --episodes 4 --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --trials 100 --episodes 16 --out $(TUNED)
+
+# Published results beside measured ones: docs/reproduction.md and its charts.
+reproduce: $(VENV)/.ready
+	$(BIN)/ebatch reproduce --processes 2 --out results/reproduction
+	$(BIN)/python docs/generate.py --reproduction results/reproduction
 
 bench: $(VENV)/.ready
 	$(BIN)/ebatch bench

@@ -3,6 +3,7 @@
 python docs/generate.py                       docs/observations.md
 python docs/generate.py --demo results/demo   also the README's table and picture, from what `make demo` wrote
 python docs/generate.py --bench bench.json    also docs/speed.md's table, from `ebatch bench --json`
+python docs/generate.py --reproduction results/reproduction    also docs/reproduction.md, from what `make reproduce` wrote
 """
 
 import argparse
@@ -86,11 +87,21 @@ def bench(path: Path) -> None:
     replace(HERE / "speed.md", "bench", out)
 
 
+def reproduction(folder: Path) -> None:
+    """The page and the charts of `ebatch reproduce --out`."""
+    images = HERE / "images" / "reproduction"
+    shutil.rmtree(images, ignore_errors=True)
+    shutil.copytree(folder / "charts", images)
+    text = (folder / "report.md").read_text()
+    (HERE / "reproduction.md").write_text(text.replace("](charts/", "](images/reproduction/"))
+
+
 def main() -> None:
     """Write what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, metavar="FOLDER")
     parser.add_argument("--bench", type=Path, metavar="FILE")
+    parser.add_argument("--reproduction", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     from ebatch_env.environment.compiled import N_STATE
 
@@ -102,6 +113,8 @@ def main() -> None:
         demo(options.demo)
     if options.bench is not None:
         bench(options.bench)
+    if options.reproduction is not None:
+        reproduction(options.reproduction)
 
 
 if __name__ == "__main__":

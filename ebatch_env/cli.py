@@ -1,4 +1,4 @@
-"""The ``ebatch`` command: ``list``, ``evaluate``, ``tune``, ``bench``. ``docs/cli.md`` shows it at work."""
+"""The ``ebatch`` command: ``list``, ``evaluate``, ``tune``, ``reproduce``, ``bench``. ``docs/cli.md`` shows it at work."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def list_everything(as_json: AsJson = False) -> None:
     """Show what there is: environments, policies, machines, networks, workloads."""
     from ebatch_env.machines import machine_names
     from ebatch_env.networks import NETWORKS
+    from ebatch_env.reproduction import runner
     from ebatch_env.scoring.files import json_text
     from ebatch_env.scoring.policy import policy_names
     from ebatch_env.workloads import workload_names
@@ -98,6 +99,7 @@ def list_everything(as_json: AsJson = False) -> None:
         "machines": dict.fromkeys(machine_names(), ""),
         "networks": {network.name: network.source for network in NETWORKS.values()},
         "workloads": dict.fromkeys(workload_names(), ""),
+        "reproductions": {name: point.value for name, point in runner.sections().items()},
     }
     if as_json:
         typer.echo(json_text(found), nl=False)
@@ -234,6 +236,42 @@ def tune(
     typer.echo(f"{trials} trials per policy, seeds {results[0].seed}..{last}; in " + ", ".join(map(str, paths)))
 
 
+@app.command()
+def reproduce(
+    section: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SECTION]...", help="Which sections; see `ebatch list`. Default: all."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the page; a rerun continues it.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look in under two minutes, with wider intervals.")] = False,
+    processes: Processes = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Set published results beside measured ones, row by row."""
+    from rich.console import Console
+
+    from ebatch_env.reproduction import runner
+    from ebatch_env.reproduction.pages import ReproductionReport
+    from ebatch_env.reproduction.report import Options
+
+    options = Options(quick=quick, processes=processes)
+    with _share_done() as progress:
+        outcomes = runner.reproduce(section or [], options, out=out, progress=progress)
+    report = ReproductionReport(outcomes, "ebatch " + shlex.join(sys.argv[1:]), quick=quick)
+    if out is not None:
+        report.write(out)
+    if as_json:
+        typer.echo(report.json(), nl=False)
+    else:
+        report.print(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+        if out is not None:
+            typer.echo(f"Files are in {out}")
+    for outcome in report.failed:
+        typer.echo(f"ebatch: section {outcome.name!r} failed:\n{outcome.trace}", err=True)
+    if report.failed:
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(ctx: typer.Context) -> None:
     """Measure speed (needs a checkout). Arguments, such as --json, go to benchmarks/speed.py."""
@@ -284,6 +322,22 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def _share_done() -> Iterator[Callable[[float, str], None] | None]:
+    """The same for work that tells what share of it is done, and what it is at."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn as Bar
+    from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (Bar(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
+        task = bars.add_task("", total=1.0)
+        yield lambda share, doing: bars.update(task, completed=share, description=doing)
 
 
 def _print_tables(report: Any) -> None:

@@ -6,9 +6,13 @@ A section is a function ``run(options, progress) -> Section``, announced under t
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from ebatch_env.errors import fail
 
 Checked = Literal["read", "secondary", "recalled", "derived"]
 """How sure a published figure is: read in the source; read in a secondary source; recalled and never checked against the
@@ -16,6 +20,8 @@ source (a report marks it as unverified); derived from published figures by arit
 
 Progress = Callable[[float, str], None]
 """Called with the share of the section that is done, 0..1, and what is being worked on."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,15 @@ class Row:
         what: the quantity, for example "EESEN, times faster than real time".
         measured: in ``unit``.
         unit: "" for a plain number.
-        published: in ``unit``; a pair is a published range; None: nothing is published.
+        published: in ``unit``; a pair is a published range, the lower end first; None: nothing is published.
         source: citation of the published figure.
         checked: how sure it is.
         aim: the largest relative error the section aims at, as a fraction; None: none was set.
         interval: 95 % interval of ``measured``; None where it is exact.
         note: a few words.
+
+    Raises:
+        ValueError: a published figure without its source or without how sure it is; a range from high to low.
     """
 
     what: str
@@ -44,14 +53,26 @@ class Row:
     interval: tuple[float, float] | None = None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        """No published figure without a source."""
+        if self.published is None:
+            return
+        if not self.source or self.checked is None:
+            raise fail(f"source and checked of {self.what!r}", (self.source, self.checked), "given with `published`")
+        if isinstance(self.published, tuple) and not self.published[0] <= self.published[1]:
+            raise fail(f"published of {self.what!r}", self.published, "a range with its lower end first")
+
     @property
     def error(self) -> float | None:
         """measured / published - 1; from the nearer end of a published range, and 0 within it; None: nothing published."""
         if self.published is None:
             return None
         low, high = self.published if isinstance(self.published, tuple) else (self.published, self.published)
-        nearest = min(max(self.measured, low), high)
-        return self.measured / nearest - 1.0
+        measured = float(self.measured)  # numpy's would warn of a division by zero and carry on
+        nearest = min(max(measured, float(low)), float(high))
+        if nearest == measured:
+            return 0.0
+        return measured / nearest - 1.0 if nearest else math.copysign(math.inf, measured)
 
     @property
     def met(self) -> bool | None:
@@ -67,7 +88,10 @@ class Table:
         name: short, unique in the section; used in file names.
         title: one line.
         columns: headings, units included.
-        rows: cells; numbers are rounded when they are shown, not before.
+        rows: cells; numbers are rounded when they are shown, not before (whole numbers not even then).
+
+    Raises:
+        ValueError: a row with more or fewer cells than there are columns.
     """
 
     name: str
@@ -75,16 +99,34 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str | float | None]]
 
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise fail(f"row of table {self.name!r}", list(row), f"{len(self.columns)} cells")
+
 
 @dataclass(frozen=True)
 class Series:
-    """One line, or one set of bars, of a `Chart`; ``low`` and ``high`` are the ends of error bars."""
+    """One line, or one set of bars, of a `Chart`; ``low`` and ``high`` are the ends of error bars.
+
+    Raises:
+        ValueError: sequences of different lengths, or one of ``low`` and ``high`` without the other.
+    """
 
     label: str
     x: Sequence[float | str]
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        if (self.low is None) != (self.high is None):
+            raise fail(f"low and high of series {self.label!r}", (self.low, self.high), "given both or not at all")
+        sizes = [len(values) for values in (self.x, self.y, self.low, self.high) if values is not None]
+        if len(set(sizes)) != 1:
+            raise fail(f"series {self.label!r}", sizes, "of equal lengths")
 
 
 @dataclass(frozen=True)
@@ -93,7 +135,11 @@ class Chart:
 
     Attributes:
         name: file name without suffix, unique in the section.
+        title: one line.
+        x_label, y_label: of the axes, units included.
+        series: what is drawn.
         kind: "line", "bar" (grouped, ``x`` are names) or "points".
+        log_x, log_y: logarithmic axes.
         references: horizontal lines with their labels, for example a published value.
     """
 
@@ -120,6 +166,9 @@ class Section:
             measured ones, never typed.
         tables, charts: what else was measured.
         seeds: what chance was used, for the report's foot; "" if none.
+
+    Raises:
+        ValueError: two tables or two charts of one name, or a name that cannot be in a file's.
     """
 
     name: str
@@ -129,6 +178,16 @@ class Section:
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     seeds: str = ""
+
+    def __post_init__(self) -> None:
+        """Names must do as file names."""
+        for kind, parts in (("table", self.tables), ("chart", self.charts)):
+            names = [part.name for part in parts]
+            for name in names:
+                if names.count(name) > 1 or not _FILE_NAME.fullmatch(name):
+                    raise fail(
+                        f"name of a {kind} in section {self.name!r}", name, "unique, of letters, digits, - and _"
+                    )
 
 
 @dataclass(frozen=True)

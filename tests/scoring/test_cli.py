@@ -32,7 +32,7 @@ def test_version() -> None:
 def test_list() -> None:
     result = ebatch("list", "--json")
     found = json.loads(result.stdout)
-    assert list(found) == ["environments", "policies", "machines", "networks", "workloads"]
+    assert list(found) == ["environments", "policies", "machines", "networks", "workloads", "reproductions"]
     assert TOY in found["environments"]
     assert {"epur", "tpu"} <= set(found["machines"])
     assert "MNMT" in found["networks"]

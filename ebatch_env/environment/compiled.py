@@ -29,7 +29,9 @@ GAIN, SCALE, BEND = range(3)
 STEP, LEAVE, BEGIN = range(3)
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
-GROUP = 32  # lanes counted at a time: a counter of 6 bits holds them
+GROUP = 4095  # lanes counted at a time: a counter of 12 bits holds them
+FIVE, TWELVE, SIX_BITS = np.uint64(5), np.uint64(12), np.uint64(63)
+assert END_BINS == 10
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
@@ -81,20 +83,25 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Ten counters of 6 bits share a word, so
-    # that a group of lanes is counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
+    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Five counters of 12 bits share a word, so
+    # that lanes are counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
     for b in range(END_BINS):
         out[n + b] = 0.0
     for low in range(0, n_lanes, GROUP):
-        counts = np.uint64(0)
+        early, late = np.uint64(0), np.uint64(0)
         group = left_of[low : min(low + GROUP, n_lanes)]
         for lane in range(group.size):
-            size = k.bit_length(np.uint64(np.int64(group[lane]) - 1))
-            counts += np.uint64(size < END_BINS) << np.uint64((6 * size) & 63)
+            size = np.uint64(k.bit_length(np.uint64(np.int64(group[lane]) - 1)))
+            early += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
+            size -= FIVE
+            late += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
         within = 0
-        for b in range(END_BINS):
-            within += np.int64((counts >> np.uint64(6 * b)) & np.uint64(63))
+        for b in range(5):
+            within += np.int64((early >> np.uint64(12 * b)) & np.uint64(0xFFF))
             out[n + b] += within * per_lane
+        for b in range(5):
+            within += np.int64((late >> np.uint64(12 * b)) & np.uint64(0xFFF))
+            out[n + 5 + b] += within * per_lane
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most

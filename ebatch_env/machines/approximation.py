@@ -1,22 +1,20 @@
 """Approximate evaluation on E-PUR: what neuron-level memoization and dynamic precision save, alone and in batches.
 
 Both schemes spare parts of a dot product: fuzzy memoization skips the evaluation of a gate neuron whose output it
-predicts to be the old one (Silfa et al., MICRO 2019; long version arXiv 2202.06563); dynamic precision evaluates it with
-4-bit instead of 8-bit weights while its cell state is stable (Silfa et al., HiPC 2020; arXiv 1911.04244). How often they
-can is a matter of network and data and comes in from outside, as shares; what that is worth on the machine is worked out
-here. Terms: a *row* is one gate neuron's weights, read once per step and broadcast to all busy lanes.
+predicts to be the old one (Silfa et al., MICRO 2019; long version arXiv 2202.06563); dynamic precision evaluates it
+with 4-bit instead of 8-bit weights while its cell state is stable (Silfa et al., HiPC 2020; arXiv 1911.04244). How
+often they can is a matter of network and data and comes in from outside, as shares; what that is worth on the machine
+is worked out here. Terms: a *row* is one gate neuron's weights, read once per step and broadcast to all busy lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import numpy.typing as npt
 
-from ebatch_env.errors import FloatArray, check_integer, check_number, fail
+from ebatch_env.errors import FloatArray
 
 Points = Sequence[Sequence[float]]  # [[lanes, share], ...]
 

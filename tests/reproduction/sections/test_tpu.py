@@ -44,9 +44,6 @@ ERRORS = {
     "LSTM1, batch 96: weight shift": -0.010,
     "LSTM1, batch 96: non-matrix": 0.050,
     "LSTM1, batch 96: in production": 0.248,
-    "LSTM1, 78.6 rows as counted: array active": -0.010,
-    "LSTM1, 78.6 rows as counted: useful multipliers of peak": -0.010,
-    "LSTM1, 78.6 rows as counted: weight stall": -0.004,
     "LSTM1, 78.6 rows as counted: in production": 0.021,
     "LSTM1: power at 10 % load, of that at full load": -0.093,
 }

@@ -190,6 +190,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _stack("IMDB", "lstm", 1, 128, source=f"{_FUZZY}; {_SAME}"),
             _stack("DeepSpeech2", "gru", 5, 800, source=f"{_FUZZY}; {_SAME}, one direction assumed"),
             _stack("MNMT", "lstm", 8, 1024, source=f"{_FUZZY}; {_SAME}, attention left out"),
+            _stack("ShowTell", "lstm", 3, 512, source=f"layers x neurons: arXiv 1911.04244; {_SAME}"),
             # 5 * 4 * 512 * 1024 weights of 4 bytes are 40 MiB: the size agrees with an input of 512.
             _stack("BYSDNE", "lstm", 5, 512, source=f"{_EPUR}; input size from the 40 MB (FP32)"),
             # 17 * 4 * 1024 * 2048 weights of 2 bytes are 272 MiB: the size agrees with one direction throughout.

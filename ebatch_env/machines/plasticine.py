@@ -20,8 +20,8 @@ from ebatch_env.networks import Layer, Network
 KIB = 1024.0
 # Element-wise operations of a cell along its pipeline, one entry per unit or group of units that the next one waits
 # for. A gate: bias, then the index into a function table (subtract, scale, clamp twice): 5. LSTM: four gates; the cell
-# state (two products, a sum) and its table index (4); the output product. Counted in the authors' LSTM program. GRU by
-# analogy: two gates; the candidate (a product, two sums) and its index; the interpolation.
+# state (two products, a sum) and its table index (4); the output product. Counted in a public LSTM program in Spatial,
+# the machine's language. GRU by analogy: two gates; the candidate (a product, two sums) and its index; interpolation.
 _CELL_OPS = {"lstm": (5, 5, 5, 5, 7, 1), "gru": (5, 5, 7, 3)}
 _TABLES = {"lstm": 5, "gru": 3}  # function tables read per hidden unit: one per gate, and tanh of an LSTM's state
 # Units that a step passes through one after another, the same number in both cells: weight memory, dot product, sum of
@@ -48,7 +48,7 @@ class Plasticine:
         compute_units: 192 [M].
         memory_units: 384 [M].
         memory_unit_bytes: 84 KiB [M].
-        vector_lanes: 16 per compute unit [M; 16 R in the authors' LSTM program].
+        vector_lanes: 16 per compute unit [M; 16 R as well in the public LSTM program].
         packed: 8-bit products a lane does per cycle: 4 [M].
         stages: of a compute unit's pipeline: 4 [M].
         fan_in: partial products that one compute unit sums: 16, one per lane [A].

@@ -224,7 +224,7 @@ def _conclusion(played: Sequence[Outcome]) -> str:
     if longer:
         parts.append(f"rounds of several steps are worth it on {', '.join(longer)}, where something is paid per round")
     if shortest:
-        parts.append(f"the shortest round is best on {', '.join(shortest)}, where nothing is")
+        parts.append(f"the shortest round is best on {', '.join(shortest)}, where next to nothing is")
     return f"So {'; '.join(parts)}." if parts else ""
 
 

@@ -63,7 +63,7 @@ class Budget:
 
 
 FULL = Budget()
-QUICK = Budget(loads=(0.8,), episodes=32, settings=3, machines=("plasticine", "v100"))
+QUICK = Budget(loads=(0.8,), requests=256, episodes=32, settings=3, machines=("plasticine", "v100"))
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def tables(found: Sequence[Loaded], knees: Sequence[Knee]) -> list[Table]:
         "length of the episode"
     )
     result = [Table("loads", title, columns, cells)]
-    columns = ["machine", "load", "T at the knee", "its cost", "mean T at run time", "its cost "]
+    columns = ["machine", "load", "T at the knee", "cost there", "mean T at run time", "cost at run time"]
     columns += ["throughput, full queue, knee's T", "energy, full queue, knee's T"]
     cells = []
     for knee in knees:

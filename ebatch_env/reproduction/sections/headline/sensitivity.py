@@ -107,7 +107,7 @@ class SensitivityJob:
 
 def tables(found: Sequence[Sensitive]) -> list[Table]:
     """Every variation."""
-    columns = ("machine", "constant", "value", "throughput", "of published", "energy", "of published ")
+    columns = ("machine", "constant", "value", "throughput", "throughput / published", "energy", "energy / published")
     cells: list[Cells] = []
     for item in found:
         machine, what = item.variation.machine, item.variation.what

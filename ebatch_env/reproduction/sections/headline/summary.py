@@ -165,17 +165,15 @@ def _mechanisms(switched: Sequence[Mechanisms]) -> str:
     parts = []
     for machine, label in MACHINES.items():
         own = [item.own for item in switched if item.machine == machine]
-        pieces = [
-            f"{name} leaves {against_full(own, variant)[0]:.0%} of the throughput at {against_full(own, variant)[1]:.2f}x the "
-            "energy"
-            for name, variant in (
-                ("no concatenation", NO_JOINS),
-                ("no notification", NO_NOTICE),
-                ("padding", NEITHER),
-            )
-        ]
-        parts.append(f"on the {label} " + ", ".join(pieces))
-    return f"Of the mechanisms (each variant with its own best T), {'; '.join(parts)}."
+        pieces = []
+        for name, variant in (("concatenation", NO_JOINS), ("notification", NO_NOTICE), ("both (padding)", NEITHER)):
+            throughput, energy = against_full(own, variant)
+            pieces.append(f"{throughput:.0%} / {energy:.2f}x without {name}")
+        parts.append(f"{', '.join(pieces)} on the {label}")
+    return (
+        "Switched off in turn, each with its own best T, the mechanisms leave of the full scheme's throughput / energy "
+        f"{'; '.join(parts)}."
+    )
 
 
 def _over_load(loaded: Sequence[Loaded], knees: Sequence[Knee]) -> str:

@@ -20,7 +20,7 @@ from ebatch_env.scoring.seeds import TUNING_SEED
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.front import encode_plan
 from ebatch_env.simulator.plan import RoundPlan
-from ebatch_env.simulator.state import Systems, make_scratch, pack_machine
+from ebatch_env.simulator.state import Scratch, Systems, pack_machine
 from ebatch_env.workloads import AllAtOnce, Poisson, Workload
 
 
@@ -94,16 +94,16 @@ def play_scheme(system: System, scheme: Scheme, seeds: Sequence[int], *, dry: bo
 
 def play_plan(system: System, table: CostTable, plan: RoundPlan, seeds: Sequence[int], *, dry: bool) -> list[Outcome]:
     """The same decision every time, on the work of ``system`` and the machine of ``table``."""
-    machine = pack_machine(table, hold_s=1.0, ordered=False, log=False)
     longest = int(system.workload.lengths.max_length)
+    machine = pack_machine(table, hold_s=1.0, longest=longest, ordered=False)
     state = Systems.empty(1, system.lanes, system.requests, longest)
-    scratch, passes = make_scratch(1, system.lanes, table, system.requests)
+    scratch = Scratch.of(system.lanes, table, system.requests)
     shared = (machine.layers, machine.step_s, machine.step_j, machine.alone, machine.machine, state.bins)
     code = np.array(encode_plan(plan), np.int64)
     outcomes = []
     for seed in seeds:
         state.begin(0, system.sample_trace(seeding.np_random(seed)[0]), machine)
-        k.repeat(code, dry, *state.system(0), *shared, scratch[0], passes[0])
+        k.repeat(code, dry, *state.system(0), *shared, *scratch)
         outcomes.append(_outcome(system, table, state, 0))
     return outcomes
 
@@ -130,9 +130,9 @@ def play_policy(
 def _outcome(system: System, table: CostTable, state: Systems, e: int) -> Outcome:
     f, i, hist = state.f[e], state.i[e], state.hist[e]
     n = int(i[k.REQUESTS])
-    rf, ri = state.rf[e, :, :n], state.ri[e, :, :n]
-    metrics = episode_metrics(table, system.lanes, system.cost_per_unit(), f=f, i=i, rf=rf, ri=ri, hist=hist)
-    sequences = float(i[k.USEFUL_STEPS]) / float(ri[k.LENGTH].mean())
+    rf = state.rf[e, :, :n]
+    metrics = episode_metrics(table, system.lanes, system.cost_per_unit(), f=f, i=i, rf=rf, hist=hist)
+    sequences = float(i[k.USEFUL_STEPS]) / float(state.ri[e, k.LENGTH, :n].mean())
     return Outcome(
         throughput_rps=sequences / float(f[k.CLOCK] - rf[k.ARRIVAL, 0]),
         energy_j=metrics.energy_j / sequences,

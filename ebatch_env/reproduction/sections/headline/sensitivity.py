@@ -60,10 +60,13 @@ def variations() -> list[Variation]:
     found += [Variation("epur", "word bytes", "4", {"word_bytes": 4})]
     found += [Variation("tpu", "DDR3 pJ/bit", f"{pj:g}", {"dram_pj_per_bit": pj}) for pj in (20.0, 70.0)]
     found += [Variation("tpu", "drain cycles", str(n), {"drain_cycles": n}) for n in (0, 1024)]
-    found += [Variation("tpu", "vector lanes", str(n), {"vector_lanes": n}) for n in (128, 512)]
-    found += [Variation("tpu", "cycles per row", str(n), {"cycles_per_row": n}) for n in (2,)]
+    # Instructions take 10 to 20 cycles on average, Google says. What a machine without any such work would gain shows how
+    # much of a shortfall is theirs.
+    found += [Variation("tpu", "instruction cycles", str(n), {"instruction_cycles": n}) for n in (10, 20)]
+    found += [Variation("tpu", "element-wise work", "none", {"instruction_cycles": 0, "drain_cycles": 0})]
+    found += [Variation("tpu", "activation bytes", "2", {"activation_bytes": 2})]
     found += [Variation("tpu", "lanes", str(n), {}, n) for n in (16, 96)]
-    found += [Variation("tpu", "idle W", f"{watt:g}", {"idle_w": watt}) for watt in (0.0,)]
+    found += [Variation("tpu", "idle W", "0", {"idle_w": 0.0})]
     found += [
         Variation(machine, "GB/s", f"{share * rate / 1e9:.3g}", {"bandwidth_bytes_per_s": share * rate})
         for machine, rate in bandwidth.items()

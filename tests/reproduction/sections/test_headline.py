@@ -19,8 +19,8 @@ from ebatch_env.simulator.plan import RoundPlan
 ERRORS = {
     ("epur", "throughput"): 0.12,
     ("epur", "energy"): -0.11,
-    ("tpu", "throughput"): -0.14,
-    ("tpu", "energy"): 0.13,
+    ("tpu", "throughput"): -0.225,  # outside the aim: the section says why
+    ("tpu", "energy"): 0.035,
 }
 DRIFT = 0.02
 
@@ -59,6 +59,7 @@ def test_headline(headline_rows: dict[tuple[str, str], Row], pair: tuple[str, st
     assert row.checked == "read"
     assert row.aim == 0.15
     assert row.error == pytest.approx(ERRORS[pair], abs=DRIFT)
+    assert row.met == (pair != ("tpu", "throughput"))
     assert row.interval is not None
     assert row.interval[0] <= row.measured <= row.interval[1]
 
@@ -226,6 +227,14 @@ def test_the_summary_tells_measured_figures(section: Section, headline_rows: dic
         assert f"{row.measured:.2f}x" in section.summary
         assert row.error is not None
         assert f"{cases.MACHINES[machine]} {quantity} ({100 * row.error:+.1f} %)" in section.summary
+
+
+def test_a_missed_aim_is_explained(section: Section) -> None:
+    rows = table(section, "sensitivity")
+    (without,) = [row for row in rows if row["constant"] == "element-wise work"]
+    assert float(without["throughput / published"]) > 0.85  # type: ignore[arg-type]
+    assert f"Outside it: TPU throughput ({100 * (section.rows[2].error or 0):+.1f} %)" in section.summary
+    assert f"the nearest is {without['throughput']:.2f}x with element-wise work = none" in section.summary
 
 
 def test_seeds_are_told_and_progress_ends(section: Section, shares: list[float]) -> None:

@@ -214,38 +214,36 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         k.prefetch(ris[n, k.LENGTH], place)
 
 
+@njit(**{**k.INLINED, "forceinline": False, "cache": False})  # once per episode: not worth two copies
+def _begin_one(
+    e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+    streams, settings, rates, values, cdf, guide, draws,
+):  # fmt: skip
+    """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
+
+    Returns False if they could not be drawn.
+    """
+    status = DRAWN
+    if count == 0:
+        count = np.int64(settings[REQUESTS])
+        status = draw(
+            count, streams[e], settings, rates, values, cdf, guide, draws,
+            rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
+        )  # fmt: skip
+    f = fs[e]
+    k.begin(count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins)
+    track[e] = 0.0
+    track[e, SEEN_CLOCK] = f[k.CLOCK]
+    return status == DRAWN
+
+
 def _compile(stamp: int) -> tuple[Any, ...]:
     """Compile the entry points.
 
     numba's on-disk cache watches this file only. The entry points hold code and constants of other files as well, so
-    ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key.
+    ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key. It must stay the only one:
+    a compiled function among them would make a new key at every start.
     """
-
-    @njit(**k.COMPILED)
-    def begin_one(
-        e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
-        streams, settings, rates, values, cdf, guide, draws,
-    ):  # fmt: skip
-        """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
-
-        Returns False if they could not be drawn.
-        """
-        if stamp < 0:  # keeps the closure value alive
-            return False
-        status = DRAWN
-        if count == 0:
-            count = np.int64(settings[REQUESTS])
-            status = draw(
-                count, streams[e], settings, rates, values, cdf, guide, draws,
-                rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
-            )  # fmt: skip
-        f = fs[e]
-        k.begin(
-            count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins
-        )
-        track[e] = 0.0
-        track[e, SEEN_CLOCK] = f[k.CLOCK]
-        return status == DRAWN
 
     @njit(**k.COMPILED)
     def restart(
@@ -257,9 +255,11 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         Returns False if some could not be drawn.
         """
         drawn = True
+        if stamp < 0:  # keeps the closure value alive
+            return drawn
         for place in range(which.size):
             e = which[place]
-            drawn &= begin_one(
+            drawn &= _begin_one(
                 e, counts[place], fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
@@ -338,7 +338,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     held = np.float64(result == k.HELD)
                 while True:
                     if anew:
-                        drawn &= begin_one(
+                        drawn &= _begin_one(
                             e, 0, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip

@@ -47,7 +47,7 @@ STEP, LEAVE, BEGIN = range(3)
 FINISHED, OVER, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 16, 40
 # Addresses of a step's arrays.
 RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
-WORK, SLEEP, END = range(3)  # what `wait_for_work` returns
+WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
 CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
@@ -237,6 +237,26 @@ def _begin_one(
     return status == DRAWN
 
 
+@njit(**k.INLINED)
+def _wait_for_work(control, mine, end, patience):
+    """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for ``patience`` looks at most.
+
+    Returns WORK, END (the crew is dismissed) or SLEEP.
+    """
+    for _ in range(patience):
+        if load(control, STOP) > 0:
+            return END
+        if load(control, mine) < end:
+            return WORK
+        pause()
+    # Say so first and look once more: whoever puts up work from here on sees a sleeper and wakes it.
+    store(control, mine + 8, 1)
+    if load(control, mine) < end or load(control, STOP) > 0:
+        store(control, mine + 8, 0)
+        return WORK
+    return SLEEP
+
+
 def _compile(stamp: int) -> tuple[Any, ...]:
     """Compile the entry points.
 
@@ -269,15 +289,18 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**k.COMPILED)
     def work(
-        control, me, threads, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone, track,
-        scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
+        control, me, threads, patience, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
+        track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
         final_mask, scratch, marks, times, passes, plan, draws, flags,
     ):  # fmt: skip
         """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
         which are in its core's cache, then what others have not come to. See `publish` for the rest.
+
+        With ``patience`` the thread then waits for the next step and goes on, within compiled code because taking the
+        interpreter's lock between steps costs more than a step of few systems. Returns END or SLEEP.
         """
         if stamp < 0:
-            return
+            return END
         n = fs.shape[0]
         flat = limits.size == 1 and address[1, 0] > 1
         share = me
@@ -288,7 +311,11 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             if low >= end:
                 share = (share + 1) % threads
                 if share == me:
-                    return
+                    if patience == 0:
+                        return END
+                    call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads, patience)
+                    if call != WORK:
+                        return call
                 continue
             high = min(low + chunk, end)
             restarts = control[RESTARTS] > 0
@@ -406,24 +433,3 @@ def wait_for_all(control, n, patience):
             return True
         pause()
     return False
-
-
-@njit(**k.COMPILED)
-def wait_for_work(control, me, end, patience):
-    """Wait until thread ``me`` has systems to step, which end before ``end``: for ``patience`` looks at most.
-
-    Returns WORK, END (the crew is dismissed) or SLEEP.
-    """
-    mine = THREADS + 16 * me
-    for _ in range(patience):
-        if load(control, STOP) > 0:
-            return END
-        if load(control, mine) < end:
-            return WORK
-        pause()
-    # Say so first and look once more: whoever puts up work from here on sees a sleeper and wakes it.
-    store(control, mine + 8, 1)
-    if load(control, mine) < end or load(control, STOP) > 0:
-        store(control, mine + 8, 0)
-        return WORK
-    return SLEEP

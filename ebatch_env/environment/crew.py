@@ -21,12 +21,10 @@ from ebatch_env.environment.compiled import (
     END,
     NOT_DRAWN,
     OVER,
-    SLEEP,
     STOP,
     THREADS,
     publish,
     wait_for_all,
-    wait_for_work,
     work,
 )
 
@@ -35,18 +33,14 @@ BACK_TO_BACK_S = 100e-6  # steps closer than this are worth waking a helper for,
 WORTH_WAKING = 256  # systems; so many are worth it in any case
 
 
-def _help(
-    control: npt.NDArray[np.int64], me: int, end: int, awake: threading.Event, arguments: tuple[Any, ...]
-) -> None:
+def _help(control: npt.NDArray[np.int64], me: int, awake: threading.Event, arguments: tuple[Any, ...]) -> None:
     """A helper's life. It knows the arrays and not the crew, so that a forgotten crew can be collected."""
     while True:
         awake.wait()
         awake.clear()
         control[THREADS + 16 * me + 8] = 0
-        while (call := wait_for_work(control, me, end, PATIENCE)) != SLEEP:
-            if call == END:
-                return
-            work(*arguments)
+        if work(*arguments) == END:
+            return
 
 
 def _dismiss(control: npt.NDArray[np.int64], awake: list[threading.Event]) -> None:
@@ -60,7 +54,7 @@ class Crew:
 
     Args:
         n: systems E.
-        shared: arguments of `compiled.work` between ``threads`` and each thread's own.
+        shared: arguments of `compiled.work` between ``patience`` and each thread's own.
         own: each thread's own ones; as many threads as there are entries.
     """
 
@@ -68,7 +62,9 @@ class Crew:
         self._n, self._threads = n, len(own)
         self._control = np.zeros(THREADS + 16 * self._threads, np.int64)
         self._control[THREADS::16] = n  # nothing to step yet
-        self._arguments = [(self._control, me, self._threads, *shared, *mine) for me, mine in enumerate(own)]
+        self._arguments = [
+            (self._control, me, self._threads, PATIENCE if me else 0, *shared, *mine) for me, mine in enumerate(own)
+        ]
         self._awake = [threading.Event() for _ in own[1:]]
         self._begun = False
         self._last = 0.0
@@ -105,8 +101,7 @@ class Crew:
             self._begun = True
             for me, awake in enumerate(self._awake, 1):
                 self._control[THREADS + 16 * me + 8] = 1
-                end = (me + 1) * self._n // self._threads
-                life = (self._control, me, end, awake, self._arguments[me])
+                life = (self._control, me, awake, self._arguments[me])
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
         if self._n >= WORTH_WAKING or time.perf_counter() - self._last < BACK_TO_BACK_S:
             for me, awake in enumerate(self._awake, 1):

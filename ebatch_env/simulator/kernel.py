@@ -725,8 +725,7 @@ def _run_round(
     joined = 0
     lane_steps, useful = 0, 0
     last = known(n_layers - 1)
-    # s, compute time of the layers in between, and of the last one up to each step.
-    middle_s, last_s = machine[MIDDLE_S], 0.0
+    middle_s = machine[MIDDLE_S]  # s, the layers in between
     steps = 0
     for s in range(1, planned + 1):
         if joins and busy < n_lanes and admitted < limit:
@@ -752,9 +751,8 @@ def _run_round(
         useful += busy
         energy += step_j[active]
         middle_s += step_s[n_layers, active]
-        last_s += step_s[last, active]
         b += step_s[0, active]
-        times[s] = b if n_layers == 1 else last_s
+        times[s] = b
         steps = s
         busy -= ends_at[s]
         for word in range(words):
@@ -782,7 +780,6 @@ def _run_round(
             for layer in range(1, n_layers - 1):
                 middle_s += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
         b = before + middle_s
-    first_step = 0.0  # s, when the last layer's begins
     if n_layers > 1:
         if prefetches:
             loaded = max(loaded, start_s[last - 1]) + layers[LOAD_S, last]
@@ -790,8 +787,10 @@ def _run_round(
         else:
             b += layers[LOAD_S, last]
         start_s[last] = b
-        first_step = b + max(layers[FLOOR_S, last], lane_steps * layers[ROW_S, last])
-        b = first_step + last_s
+        b += max(layers[FLOOR_S, last], lane_steps * layers[ROW_S, last])
+        for s in range(1, steps + 1):
+            b += step_s[last, known(active_at[s])]
+            times[s] = b
         end_s[last] = b
     if prefetches:
         f[READY] = start_s[n_layers - 1] + layers[LOAD_S, 0]
@@ -802,7 +801,7 @@ def _run_round(
     swept = f[SWEPT]
     for k in range(n_done):
         r = known(done[k])
-        completion = first_step + times[known(done_at[k])] if notifies else b
+        completion = times[known(done_at[k])] if notifies else b
         early += completion - t
         # Deadlines that pass from here on are counted by `_sweep_deadlines`, which sees who is unresolved by then.
         deadline = rf[DEADLINE, r]

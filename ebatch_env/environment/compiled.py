@@ -44,7 +44,7 @@ STEP, LEAVE, BEGIN = range(3)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
 # whether thread t needs to be woken.
-FINISHED, OVER, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 16, 40
+FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
 # Addresses of a step's arrays.
 RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
 WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
@@ -327,7 +327,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             terms = float64_table(control[TERMS], n, 5)
             ended = uint8_table(control[ENDED], 2, n)
             mask = int8_table(control[MASK], n, masks.shape[1])
-            ends, drawn = 0, True
+            ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
                 _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
                 if skip[e] == LEAVE:
@@ -362,6 +362,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     flags[0, e] = done
                     flags[1, e] = over and not done
                     ends += over
+                    cuts += over and not done
                     held = np.float64(result == k.HELD)
                 while True:
                     if anew:
@@ -382,7 +383,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 if skip[e] == STEP:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
-            add(control, OVER, ends)
+            if ends > 0:
+                add(control, OVER, ends)
+                add(control, CUT, cuts)
             if not drawn:
                 store(control, NOT_DRAWN, 1)
             add(control, FINISHED, high - low)
@@ -396,7 +399,7 @@ def publish(control, threads, skip, actions, limits, streams, observation, rewar
 
     Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
     episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
-    ``final_mask``. Afterwards ``control`` says how many ended, and whether some work could not be drawn.
+    ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
     """
     n = skip.size
     for e in range(n):
@@ -407,7 +410,7 @@ def publish(control, threads, skip, actions, limits, streams, observation, rewar
     control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
     control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
     control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
-    control[OVER], control[NOT_DRAWN] = 0, 0
+    control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
     store(control, FINISHED, 0)
     for thread in range(threads):
         store(control, THREADS + 16 * thread, thread * n // threads)

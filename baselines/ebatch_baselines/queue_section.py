@@ -273,11 +273,11 @@ def _thresholds(solved: Sequence[Structure]) -> Table:
 
 
 def _actions(solved: Sequence[Structure]) -> Chart:
-    series = []
+    found: dict[tuple[int, ...], list[str]] = {}  # queues with the same rule share their points
     for curve, load in QUEUES:
         (entry,) = (s for s in solved if (s.curve, s.load) == (curve, load))
-        batches = entry.batches[: SHOWN + 1]
-        series.append(Series(f"{curve}, load {load:g}", list(range(len(batches))), batches))
+        found.setdefault(entry.batches[: SHOWN + 1], []).append(f"{curve}, load {load:g}")
+    series = [Series("; ".join(names), list(range(len(batches))), batches) for batches, names in found.items()]
     title = "What the optimal rule does: batch served over queue length (0: wait)"
     return Chart("actions", title, "requests waiting", "batch served", series, "points")
 
@@ -341,7 +341,7 @@ def _summary(
         text += ", and where a rule waits again the batch falls with the queue"
     worst = max(solved, key=lambda entry: entry.cap_s / entry.optimum_s)
     text += (
-        f". The best cap loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum "
+        f". Greedy with its best cap loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum "
         f"(`{worst.curve}`, load {worst.load:g})."
     )
     return text

@@ -33,7 +33,8 @@ def draw_chart(chart: Chart, path: Path) -> None:
         if chart.kind == "bar":
             _bars(axes, series, names, n, len(chart.series), colour)
         else:
-            _line(axes, series, names, colour, marker if len(series.x) <= 40 else "", chart.kind == "line")
+            joined = chart.kind == "line"
+            _line(axes, series, names, colour, "" if joined and len(series.x) > 40 else marker, joined)
     if names:
         axes.set_xticks(range(len(names)), [textwrap.fill(name, 14) for name in names])
     elif chart.log_x:
@@ -67,8 +68,8 @@ def _names(chart: Chart) -> list[str]:
 
 def _line(axes: Any, series: Series, names: Sequence[str], colour: str, marker: str, joined: bool) -> None:
     x = [names.index(str(value)) for value in series.x] if names else series.x
-    style = {"color": colour, "marker": marker or ("" if joined else "."), "linestyle": "-" if joined else "none"}
-    axes.errorbar(x, series.y, _reach(series), label=series.label, markersize=5, linewidth=1.5, capsize=2, **style)
+    style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "-" if joined else "none"}
+    axes.errorbar(x, series.y, _reach(series), label=series.label, linewidth=1.5, capsize=2, **style)
 
 
 def _bars(axes: Any, series: Series, names: Sequence[str], place: int, groups: int, colour: str) -> None:

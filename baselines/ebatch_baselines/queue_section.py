@@ -250,8 +250,8 @@ def _structure_rows(solved: Sequence[Structure]) -> list[Row]:
 
 
 def _thresholds(solved: Sequence[Structure]) -> Table:
-    columns = ("service", "load", "serves from", "waits above that at", "batch never falls", "largest batch")
-    columns += ("optimum, s", "greedy, s", "best cap, s", "best cap", "optimum below greedy, %", "below best cap, %")
+    what = ("service", "load", "serves from", "waits above that at", "batch never falls", "largest batch")
+    times = ("optimum, s", "greedy, s", "best cap, s", "best cap", "optimum below greedy, %", "below best cap, %")
     rows = [
         (
             s.curve,
@@ -269,7 +269,9 @@ def _thresholds(solved: Sequence[Structure]) -> Table:
         )
         for s in solved
     ]
-    return Table("thresholds", "The optimal rule by service curve and load, and mean times in system", columns, rows)
+    return Table(
+        "thresholds", "The optimal rule by service curve and load, and mean times in system", (*what, *times), rows
+    )
 
 
 def _actions(solved: Sequence[Structure]) -> Chart:

@@ -7,9 +7,11 @@ improvement ignores that our policies play the same episodes. The tests compare 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -87,13 +89,22 @@ def iqm_interval(values: FloatArray) -> tuple[float, float]:
     return _ends(means)
 
 
-def mean_interval(values: FloatArray) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the arithmetic mean of ``values`` (n,); NaN if n < 2."""
-    n = values.size
-    if n < 2:
+def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``values`` (n,) by Student's t; NaN if n < 2.
+
+    For means over a few seeds, which are close to normal: a percentile bootstrap of 4 to 8 values would be too narrow.
+    The quantile is the expansion of Abramowitz and Stegun 26.7.5, within 0.02 % from 6 values on and 1 % at 3; of 2
+    values the interval comes out a ninth too narrow.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.size < 2:
         return np.nan, np.nan
-    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(n, size=(RESAMPLES, n))
-    return _ends(values[draws].mean(axis=1))
+    z, v = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), found.size - 1
+    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    t += (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
+    reach = t * float(found.std(ddof=1)) / math.sqrt(found.size)
+    return float(found.mean()) - reach, float(found.mean()) + reach
 
 
 def stratified_interval(strata: Sequence[FloatArray]) -> tuple[float, float]:

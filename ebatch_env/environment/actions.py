@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -160,6 +161,29 @@ class ActionCodec:
         """Columns C of a batch of actions (E, C) as the kernel takes them."""
         return 1 if self.flat else len(self.controls)
 
+    def check_actions(self, actions: Any, n: int) -> npt.NDArray[np.int64]:
+        """The actions of ``n`` systems as the kernel takes them: int64 (n, C), C-contiguous; the kernel checks the range.
+
+        What is of that form already is handed back as it is. The form of a single environment, (C,), will do for one
+        system, and (n,) for one column.
+
+        Raises:
+            ValueError: another shape, or anything but integers.
+        """
+        columns = self.columns
+        if type(actions) is np.ndarray and actions.dtype == np.int64 and actions.shape == (n, columns):
+            return np.ascontiguousarray(actions)
+        try:
+            found = np.asarray(actions)
+        except ValueError as error:  # rows of unequal lengths
+            raise fail("action", actions, f"an integer array of shape ({n}, {columns})") from error
+        shapes = [(n, columns), *([(columns,)] if n == 1 else []), *([(n,)] if columns == 1 else [])]
+        shapes += [()] if n == 1 and columns == 1 else []
+        if found.dtype.kind not in "iu" or found.shape not in shapes:
+            what = f"{found.dtype} of shape {found.shape}" if found.size > 16 else actions
+            raise fail("action", what, "an integer array of shape " + " or ".join(map(str, shapes)))
+        return np.ascontiguousarray(found, dtype=np.int64).reshape(n, columns)
+
     def addressing(self) -> Int64Array:
         """Where each control's index stands in an action row: shape (4, 5): column, stride, size, chosen.
 
@@ -244,8 +268,7 @@ class ActionCodec:
         Raises:
             ValueError: an index out of range.
         """
-        rows = np.asarray(actions, dtype=np.int64)
-        rows = rows.reshape(-1, self.columns)
+        rows = np.asarray(actions, dtype=np.int64).reshape(-1, self.columns)
         wrong = (rows < 0) | (rows >= self.limits())
         if wrong.any():
             row, column = (int(x) for x in np.argwhere(wrong)[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,15 @@ class MissingExtraError(ModuleNotFoundError):
             f"{what} needs the extra {extra!r}: pip install 'ebatch-env[{extra}]' (no module {error.name!r})",
             name=error.name,
         )
+
+
+@contextlib.contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Around imports of what only ``extra`` installs: a missing module becomes a `MissingExtraError`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(what, extra, error) from None
 
 
 def check_number(

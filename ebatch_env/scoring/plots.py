@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebatch_env.errors import needs_extra
 from ebatch_env.scoring.files import whole_file
 from ebatch_env.scoring.statistics import ALL, Aggregate
 from ebatch_env.scoring.tables import scale_of
@@ -40,8 +41,9 @@ def plot_energy_latency(aggregates: Sequence[Aggregate], path: Path, caption: st
     Raises:
         OSError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # no pyplot: no display, no global state
+    with needs_extra("a picture", "cli"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
     envs = list(dict.fromkeys(a.env for a in aggregates if a.env != ALL))
     policies = list(dict.fromkeys(a.policy for a in aggregates))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ebatch_env
+from ebatch_env.errors import needs_extra
 from ebatch_env.scoring.files import json_text, make_folder, whole_file, write_json, write_text
 from ebatch_env.scoring.plots import plot_energy_latency
 from ebatch_env.scoring.records import EpisodeRecord
@@ -91,7 +92,8 @@ def _kind(rows: Sequence[Mapping[str, Any]], name: str) -> type:
 
 
 def _untyped(module: str) -> Any:
-    return importlib.import_module(module)  # pyarrow's names are not exported in the type checker's sense
+    with needs_extra("writing tables", "cli"):
+        return importlib.import_module(module)  # pyarrow's names are not exported in the type checker's sense
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ebatch_env.environment.system import System
-from ebatch_env.errors import check_integer, fail
+from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
 from ebatch_env.scoring.policy import Knob, policy_class
@@ -171,8 +171,9 @@ def store(results: Sequence[Tuned], folder: Path) -> list[Path]:
 
 def _run(study: _Study) -> Tuned:
     """Tune one policy on one environment."""
-    import optuna
-    from optuna.trial import TrialState
+    with needs_extra("tuning", "cli"):
+        import optuna
+        from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     system, knobs = build_system(study.keywords), knobs_of(study.policy)

@@ -170,18 +170,18 @@ class ActionCodec:
         Raises:
             ValueError: another shape, or anything but integers.
         """
-        columns = self.columns
+        field, columns = "action" if n == 1 else "actions", self.columns
         if type(actions) is np.ndarray and actions.dtype == np.int64 and actions.shape == (n, columns):
             return np.ascontiguousarray(actions)
         try:
             found = np.asarray(actions)
         except ValueError as error:  # rows of unequal lengths
-            raise fail("action", actions, f"an integer array of shape ({n}, {columns})") from error
+            raise fail(field, actions, f"an integer array of shape ({n}, {columns})") from error
         shapes = [(n, columns), *([(columns,)] if n == 1 else []), *([(n,)] if columns == 1 else [])]
         shapes += [()] if n == 1 and columns == 1 else []
         if found.dtype.kind not in "iu" or found.shape not in shapes:
             what = f"{found.dtype} of shape {found.shape}" if found.size > 16 else actions
-            raise fail("action", what, "an integer array of shape " + " or ".join(map(str, shapes)))
+            raise fail(field, what, "an integer array of shape " + " or ".join(map(str, shapes)))
         return np.ascontiguousarray(found, dtype=np.int64).reshape(n, columns)
 
     def addressing(self) -> Int64Array:

@@ -16,7 +16,7 @@ from ebatch_env.scoring.files import json_text, make_folder, whole_file, write_j
 from ebatch_env.scoring.plots import plot_energy_latency
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.statistics import Aggregate, Improvement, aggregate, improvements
-from ebatch_env.scoring.tables import ResultTable, markdown, result_tables
+from ebatch_env.scoring.tables import MARK, ResultTable, markdown, result_tables
 
 
 class Report:
@@ -70,7 +70,11 @@ def caption(records: Sequence[EpisodeRecord]) -> str:
         "Interquartile means with 95 % bootstrap intervals."
     )
     cut_off = sum(record.truncated for record in records)
-    return text + (f" {cut_off} episodes were truncated." if cut_off else "")
+    if cut_off:
+        text += (
+            f" {cut_off} episodes were truncated: the policies marked {MARK} left work undone, which cost them nothing."
+        )
+    return text
 
 
 def write_table_files(folder: Path, records: Sequence[EpisodeRecord]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Tuned:
     Attributes:
         env, policy: which.
         knobs: the best values, all of the policy's knobs.
-        cost: their mean cost over the tuning episodes.
+        cost: their mean cost over the tuning episodes; infinite if one was truncated, as work left undone costs nothing.
         default_cost: that of the default values.
         trials, episodes, seed: the budget; every trial plays the same episodes, from ``seed`` on.
     """
@@ -215,7 +216,8 @@ def _run(study: _Study) -> Tuned:
 def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> float:
     policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
     seeds = range(study.seed, study.seed + study.episodes)
-    return float(np.mean([metrics.cost for metrics in play(system, policy, seeds)]))
+    played = play(system, policy, seeds)
+    return float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
 
 
 def _suggest(trial: Any, knob: Knob) -> Any:

@@ -292,10 +292,15 @@ def test_steps_need_a_reset():
 
 def test_truncation_says_so():
     env = EBatchEnv(**SMALL, max_decisions=3)
-    _, infos, actions = play(env, 0, np.random.default_rng(0))
+    rewards, infos, actions = play(env, 0, np.random.default_rng(0))
     assert len(actions) == 3
     assert infos[-1]["truncation"] == "max_decisions"
-    assert infos[-1]["episode_metrics"].truncated
+    metrics = infos[-1]["episode_metrics"]
+    assert metrics.truncated
+    resolved = (metrics.served + metrics.shed) / metrics.requests
+    assert 0 < resolved < 1
+    # What was left undone earned no credit.
+    assert sum(rewards) == pytest.approx(env.system.objective.credit * resolved - metrics.cost, abs=1e-12)
 
 
 def test_load_range_is_drawn_anew_each_episode():

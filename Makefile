@@ -8,11 +8,14 @@ BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
 POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
+# The same requests on machines that do not notify completions, where idle lanes are padded.
+BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
+BASELINE_POLICIES := ebatch cellular padded buckets
 TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-oldest lint types wheel docs tune reproduce bench clean
+.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -30,6 +33,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.light
 	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) $(foreach name,$(POLICIES),--policy $(name)) \
 	  --episodes 24 --processes 2 --out results/demo
+	$(BIN)/ebatch evaluate $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
+	  --episodes 24 --processes 2 --out results/demo/baseline
+
+# README's tables and picture, and the samples in docs/cli.md.
+readme: demo
+	$(BIN)/python docs/generate.py --demo results/demo --command
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal

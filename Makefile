@@ -71,11 +71,12 @@ wheel: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
-tune: $(VENV)/.ready
-	$(BIN)/ebatch tune --env ebatch/EPUR-Translation-v0 --env ebatch/TPU-Translation-v0 --env ebatch/Toy-v0 \
-	  --trials 100 --episodes 32 --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/EPUR-Speech-v0 --env ebatch/TPU-Speech-v0 --trials 20 --episodes 4 --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --trials 100 --episodes 16 --out $(TUNED)
+# Everywhere the command's own budget: 64 settings per policy, each on the same 16 episodes.
+tune: $(VENV)/.light
+	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
+	  --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)
 
 # Published results beside measured ones: docs/reproduction.md and its charts.
 reproduce: $(VENV)/.ready

@@ -100,13 +100,19 @@ class ActionCodec:
         Raises:
             ValueError: an unknown control, an empty or repeated level, a level out of range.
         """
-        chosen = tuple(controls)
+        chosen = cls._listed("controls", controls)
         unknown = [name for name in chosen if name not in CONTROLS]
         if unknown or not chosen or len(set(chosen)) != len(chosen):
             raise fail("controls", chosen, f"a selection of {CONTROLS} without repeats")
         fixed = plan or RoundPlan()
-        steps = [*powers_of_two(table.max_time_steps), None] if time_step_levels is None else list(time_step_levels)
-        admits = [0, *powers_of_two(lanes - 1), None] if admit_levels is None else list(admit_levels)
+        steps = (
+            [*powers_of_two(table.max_time_steps), None]
+            if time_step_levels is None
+            else cls._listed("time_step_levels", time_step_levels)
+        )
+        admits = (
+            [0, *powers_of_two(lanes - 1), None] if admit_levels is None else cls._listed("admit_levels", admit_levels)
+        )
         all_levels = {
             "time_steps": cls._codes("time_step_levels", steps, low=1, none=k.LONGEST),
             "admit": cls._codes("admit_levels", admits, low=0, none=k.NO_LIMIT),
@@ -138,7 +144,13 @@ class ActionCodec:
         return cls(levels, tuple(c for c in CONTROLS if c in chosen), bool(flat), legal, lanes)
 
     @staticmethod
-    def _codes(field: str, values: list[int | None], *, low: int, none: int) -> Int64Array:
+    def _listed(field: str, values: Any) -> tuple[Any, ...]:
+        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
+            raise fail(field, values, "a list")
+        return tuple(values)
+
+    @staticmethod
+    def _codes(field: str, values: Sequence[int | None], *, low: int, none: int) -> Int64Array:
         if not values or len(set(values)) != len(values):
             raise fail(field, values, "a list of at least one value without repeats")
         codes = [none if v is None else check_integer(field, v, low=low, high=1 << 30) for v in values]

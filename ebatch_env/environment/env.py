@@ -132,12 +132,14 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     def __init__(self, *, render_mode: str | None = None, episode_metrics: bool = True, **keywords: Any) -> None:
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
+        if not isinstance(episode_metrics, bool):
+            raise fail("episode_metrics", episode_metrics, "True or False")
         self.render_mode = render_mode
         self.system = System.build(**keywords)
         self.dynamics = Dynamics(self.system, 1, record=bool(episode_metrics) or render_mode is not None)
         self.action_space = self.system.actions.space
         self.observation_space: gym.spaces.Box = self.system.observations.space  # type: ignore[assignment]
-        self._episode_metrics = bool(episode_metrics)
+        self._episode_metrics = episode_metrics
         self._ready = False
         self._renderer: Any = None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,17 @@ from ebatch_env.machines import Accelerator
 from ebatch_env.networks import Network
 from ebatch_env.simulator.plan import RoundPlan
 
+T = TypeVar("T")
+
 MAX_HOLDS = 1_000_000  # see `max_decisions_for`
+
+
+def resolved(field: str, spec: Any, resolve: Callable[[Any], T]) -> T:
+    """``resolve(spec)``; what is no such thing, or cannot be imported, is refused as any other value."""
+    try:
+        return resolve(spec)
+    except (TypeError, ImportError, AttributeError) as error:
+        raise ValueError(f"{field}={spec!r}: {error}") from error
 
 
 def table_of(machine: Accelerator, network: Network, lanes: int) -> CostTable:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
 from ebatch_env.environment.actions import CONTROLS, ActionCodec
-from ebatch_env.environment.keywords import check_load, check_plan, max_decisions_for, table_of
+from ebatch_env.environment.keywords import check_load, check_plan, max_decisions_for, resolved, table_of
 from ebatch_env.environment.observations import MIX_BINS, ObservationLayout, machine_fields, state_fields
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.errors import check_integer, check_number, fail
@@ -98,15 +98,15 @@ class System:
 
         Raises:
             ValueError: an unknown keyword, or one outside its range; the message names it, its value and the range.
-            TypeError: an accelerator or a workload that is none.
         """
         for name in unknown:
             raise fail("keyword", name, f"one of {', '.join(cls.keywords())}")
         net = resolve_network(network)
-        machine = resolve_machine(accelerator)
-        reference = machine if reference_accelerator is None else resolve_machine(reference_accelerator)
+        machine = reference = resolved("accelerator", accelerator, resolve_machine)
+        if reference_accelerator is not None:
+            reference = resolved("reference_accelerator", reference_accelerator, resolve_machine)
         lanes = check_integer("lanes", lanes, low=1, high=4096)
-        work = resolve_workload(workload)
+        work = resolved("workload", workload, resolve_workload)
         requests = check_integer("requests", requests, low=1, high=10_000_000)
         low, high = check_load(load)
         if deadline is not None:

@@ -350,6 +350,20 @@ BAD = [
     ({"hold": None}, "hold must be a finite number in .*, got None"),
     ({"hold": 1e-30}, "hold_s must be at least .* to move a clock at the last arrival"),
     ({"reference_accelerator": "nonsense"}, "accelerator must be one of"),
+    ({"reference_accelerator": 3}, "reference_accelerator=3: accelerator must be a name, a dict, or"),
+    ({"accelerator": "nowhere:Chip"}, "accelerator='nowhere:Chip': No module named 'nowhere'"),
+    ({"accelerator": 7}, "accelerator=7: accelerator must be a name"),
+    ({"workload": "numpy:Nothing"}, "workload='numpy:Nothing': module 'numpy' has no attribute 'Nothing'"),
+    (
+        {"workload": {"trace": {"arrival_s": [0], "size": [1]}}},
+        "workload trace has no parameter 'size'; it takes arrival_s",
+    ),
+    ({"workload": {"trace": {"arrival_s": [0]}}}, "workload=.*missing 1 required positional argument: 'length'"),
+    ({"controls": 5}, "controls must be a list, got 5"),
+    ({"controls": "joins"}, "controls must be a list, got 'joins'"),
+    ({"time_step_levels": 5}, "time_step_levels must be a list, got 5"),
+    ({"admit_levels": "64"}, "admit_levels must be a list, got '64'"),
+    ({"episode_metrics": "yes"}, "episode_metrics must be True or False, got 'yes'"),
 ]
 
 

@@ -108,7 +108,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     | `plan` | longest, all, joins | what the other controls are set to (`RoundPlan` or mapping) |
     | `time_step_levels`, `admit_levels` | see above | other levels; None stands for "longest" and "all" |
     | `flat_actions` | False | one `Discrete` index |
-    | `max_decisions` | R (longest length + 1) + holds | truncation; holds: twice as many as fill the arrivals of the mean episode, at most 1,000,000 |
+    | `max_decisions` | R (longest length + 129) + holds | truncation; holds: twice as many as fill the arrivals of the mean episode, at most 1,000,000 |
     | `reference_accelerator` | `accelerator` | the machine whose saturated throughput, latency and energy are the references of `load`, `deadline`, `hold` and the costs: with the same one, numbers on different machines compare |
     | `episode_metrics` | True | put `EpisodeMetrics` in ``info["episode_metrics"]`` when an episode ends |
     | `render_mode` | None | `human`, `rgb_array`, `ansi` |

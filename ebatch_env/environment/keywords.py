@@ -17,7 +17,7 @@ from ebatch_env.simulator.plan import RoundPlan
 
 T = TypeVar("T")
 
-MAX_HOLDS = 1_000_000  # see `max_decisions_for`
+HOLDS_PER_REQUEST, MAX_HOLDS = 128, 1_000_000  # see `max_decisions_for`
 
 
 def resolved(field: str, spec: Any, resolve: Callable[[Any], T]) -> T:
@@ -50,11 +50,12 @@ def max_decisions_for(requests: int, longest: int, holds: float) -> int:
     """The default of ``max_decisions``: no policy that admits whenever a lane is free can reach it.
 
     Every round advances one sequence at least by a step, and a decision without a round or a hold sheds one: at most
-    ``requests * longest`` of these. Arrivals end at most ``requests`` holds. ``holds`` is how many whole ones fill the
-    mean episode's arrivals, after which holding is over; twice as many are allowed, but no more than `MAX_HOLDS`, so
-    that a policy that never admits ends.
+    ``requests * longest`` of these. Arrivals end at most ``requests`` holds. As for whole ones, `HOLDS_PER_REQUEST` are
+    allowed before each request is served (a timeout of 12.8 reference latencies, with holds of 0.1), and twice the
+    ``holds`` that fill the mean episode's arrivals, after which holding is over, but no more than `MAX_HOLDS`: a policy
+    that never admits has to end.
     """
-    return requests * (longest + 1) + int(min(math.ceil(2.0 * holds), MAX_HOLDS))
+    return requests * (longest + 1 + HOLDS_PER_REQUEST) + int(min(math.ceil(2.0 * holds), MAX_HOLDS))
 
 
 def check_load(load: Any) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from ebatch_env.simulator.plan import RoundPlan
 from ebatch_env.simulator.state import Machine, Scratch, Systems, check_clock, check_fits, pack_machine
 from ebatch_env.trace import RequestTrace
 
-# With a lane free and work waiting, a policy may hold through this many whole ``hold_s`` in a row before it is taken to
+# With no lane busy and work waiting, a policy may hold through this many whole ``hold_s`` in a row before it is taken to
 # be one that never admits. That is some 10 s of computing, and 1000 s of the simulated machine with the default hold.
 MAX_HOLDS = 1_000_000
 

@@ -128,9 +128,9 @@ def test_times_that_float64_cannot_add_are_refused() -> None:
 
 
 def test_default_max_decisions_by_hand() -> None:
-    assert max_decisions_for(10, 7, 0.0) == 80
-    assert max_decisions_for(10, 7, 100.25) == 80 + 201
-    assert max_decisions_for(10, 7, 1e12) == 80 + MAX_HOLDS
+    assert max_decisions_for(10, 7, 0.0) == 10 * (7 + 1 + 128)
+    assert max_decisions_for(10, 7, 100.25) == 10 * (7 + 1 + 128) + 201
+    assert max_decisions_for(10, 7, 1e12) == 10 * (7 + 1 + 128) + MAX_HOLDS
 
 
 @pytest.mark.parametrize("shed", [False, True])
@@ -151,6 +151,21 @@ def test_no_policy_that_keeps_admitting_is_truncated(shed: bool) -> None:
     assert decisions == 6 * 500 > 4 * 6 * (1.5 + 16)  # more than a bound from the mean length would allow
 
 
+def test_a_policy_that_waits_for_timeouts_is_not_truncated_however_slow_the_trace() -> None:
+    """Recorded arrivals far slower than the load says, and 100 holds before each of them is served."""
+    env = EBatchEnv(
+        network="Toy", accelerator="toy", lanes=2, workload={"lengths": {"kind": "fixed", "length": 1}}, requests=30
+    )
+    env.reset(options={"trace": RequestTrace(np.arange(30) * 1e6, [1] * 30)})
+    serve, hold = (env.system.actions.encode(Plans.of(1, time_steps=1, admit=n))[0] for n in (1, 0))
+    over, truncated, decisions = False, False, 0
+    while not (over or truncated):
+        decisions += 1
+        *_, over, truncated, _ = env.step(hold if decisions % 101 else serve)
+    assert over
+    assert decisions > 29 * 101
+
+
 def test_a_policy_that_never_admits_ends() -> None:
     for hold in (0.1, 1e-9):
         env = EBatchEnv(network="Toy", accelerator="toy", lanes=2, workload=SHORT, load=0.5, requests=40, hold=hold)
@@ -162,4 +177,4 @@ def test_a_policy_that_never_admits_ends() -> None:
             over = bool(dynamics.terminated[0] | dynamics.truncated[0])
         metrics = dynamics.metrics(0)
         assert metrics.truncated == (hold < 1e-3)
-        assert metrics.decisions <= 40 * 10 + MAX_HOLDS
+        assert metrics.decisions <= 40 * (9 + 1 + 128) + MAX_HOLDS

@@ -75,10 +75,10 @@ class Simulator:
         hold_s: the longest a hold lasts, in (0, 1e12] s; the next arrival ends it earlier.
         lengths_known: False hides sequence lengths from `Order` (first come is used) and from shedding (every waiting
             request counts as one step long).
-        max_decisions: the episode is truncated after this many; None: never, as long as work gets done. In any case it
-            is truncated after `MAX_HOLDS` holds that lasted ``hold_s`` to the end, with no round run and no request
-            shed among them: rounds are at most as many as the trace has time-steps, and holds that an arrival ends as
-            many as it has requests, so only a policy that never admits can go on for ever.
+        max_decisions: the episode is truncated after this many; None: after `MAX_HOLDS` holds that lasted ``hold_s`` to
+            the end, with no round run and no request shed among them. Rounds are at most as many as the trace has
+            time-steps, and holds that an arrival ends as many as it has requests, so only a policy that never admits
+            could go on for ever.
 
     Raises:
         TypeError: ``cost_table`` or ``trace`` of another type.
@@ -129,7 +129,7 @@ class Simulator:
         truncated = False
         held = 0  # holds in a row that lasted to the end
         while i[k.SERVED] + i[k.SHED] < self.trace.requests:
-            if held >= MAX_HOLDS or (self.max_decisions is not None and i[k.DECISIONS] >= self.max_decisions):
+            if held >= MAX_HOLDS if self.max_decisions is None else i[k.DECISIONS] >= self.max_decisions:
                 truncated = True
                 break
             view = SystemView(

@@ -189,6 +189,8 @@ def test_a_policy_that_never_admits_ends_without_being_told(few_holds: int) -> N
     assert log.truncated
     assert log.decisions == log.holds == few_holds + 1  # the fourth ends with an arrival, which is news
     assert log.end_s == 0.25 * (few_holds + 1)
+    told = Simulator(CostTable(**TABLE), 2, trace, hold_s=0.25, max_decisions=3 * few_holds)
+    assert told.run(lambda view: RoundPlan(admit=0)).decisions == 3 * few_holds
 
 
 @pytest.mark.parametrize("hold_s", [0.01, 0.25])

@@ -37,6 +37,7 @@ class Aggregate:
         mean: arithmetic mean.
         iqm: interquartile mean; NaN without any value.
         low, high: ends of its 95 % bootstrap interval; NaN with fewer than two values.
+        truncated: how many of the policy's episodes there were cut off with work left, which makes them look cheap.
     """
 
     env: str
@@ -47,6 +48,7 @@ class Aggregate:
     iqm: float
     low: float
     high: float
+    truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Improvement:
     Attributes:
         env: an id.
         policy, rival: the two.
-        probability: share of the episodes in which ``policy`` was cheaper than ``rival``; a tie counts half.
+        probability: share of the episodes in which ``policy`` was cheaper than ``rival``; a tie counts half. An episode
+            that was truncated is dearer than any that was not, and as dear as any other that was.
         low, high: ends of its 95 % bootstrap interval; NaN with fewer than two episodes.
     """
 
@@ -137,28 +140,30 @@ def aggregate(records: Sequence[EpisodeRecord]) -> list[Aggregate]:
     groups = _grouped(records)
     found = []
     for (env, policy), rows in groups.items():
+        cut_off = _truncated(rows)
         for metric in METRICS:
             values = np.array([getattr(row, metric) for row in rows], dtype=np.float64)
             values = values[~np.isnan(values)]
-            found.append(Aggregate(env, policy, metric, values.size, *_centre(values), *iqm_interval(values)))
+            found.append(Aggregate(env, policy, metric, values.size, *_centre(values), *iqm_interval(values), cut_off))
     envs = list(dict.fromkeys(env for env, _ in groups))
     if len(envs) > 1:
         for policy in dict.fromkeys(policy for _, policy in groups):
             if all((env, policy) in groups for env in envs):
                 strata = [_costs(groups[env, policy]) for env in envs]
+                cut_off = sum(_truncated(groups[env, policy]) for env in envs)
                 pooled = np.concatenate(strata)
                 interval = stratified_interval(strata)
-                found.append(Aggregate(ALL, policy, "cost", pooled.size, *_centre(pooled), *interval))
+                found.append(Aggregate(ALL, policy, "cost", pooled.size, *_centre(pooled), *interval, cut_off))
     return found
 
 
 def improvements(records: Sequence[EpisodeRecord]) -> list[Improvement]:
     """Every ordered pair of policies on every environment."""
-    groups = _grouped(records)
+    costs = {key: _costs(rows, truncated=np.inf) for key, rows in _grouped(records).items()}
     return [
-        Improvement(env, policy, rival, *improvement(_costs(rows), _costs(groups[env, rival])))
-        for (env, policy), rows in groups.items()
-        for other, rival in groups
+        Improvement(env, policy, rival, *improvement(mine, costs[env, rival]))
+        for (env, policy), mine in costs.items()
+        for other, rival in costs
         if other == env and rival != policy
     ]
 
@@ -171,8 +176,14 @@ def _grouped(records: Sequence[EpisodeRecord]) -> dict[tuple[str, str], list[Epi
     return {key: groups[key] for key in order}
 
 
-def _costs(rows: Sequence[EpisodeRecord]) -> FloatArray:
-    return np.array([row.cost for row in rows], dtype=np.float64)
+def _costs(rows: Sequence[EpisodeRecord], truncated: float | None = None) -> FloatArray:
+    """Costs by episode, ``truncated`` in place of those of truncated ones."""
+    costs = [truncated if truncated is not None and row.truncated else row.cost for row in rows]
+    return np.array(costs, dtype=np.float64)
+
+
+def _truncated(rows: Sequence[EpisodeRecord]) -> int:
+    return sum(row.truncated for row in rows)
 
 
 def _centre(values: FloatArray) -> tuple[float, float]:

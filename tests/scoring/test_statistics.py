@@ -21,6 +21,7 @@ from ebatch_env.scoring.statistics import (
     mean_interval,
     stratified_interval,
 )
+from tests.scoring.conftest import make_record
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,20 @@ def test_improvement_is_paired() -> None:
     assert math.isnan(single[1])
 
 
+def test_a_truncated_episode_never_beats_a_whole_one() -> None:
+    kept = [make_record("X", "a", i, 3.0) for i in range(4)]
+    cut = [make_record("X", "b", i, 1.0, truncated=i < 3) for i in range(4)]
+    both = [make_record("X", "c", i, 9.0, truncated=i < 1) for i in range(4)]
+    found = {(i.policy, i.rival): i.probability for i in improvements([*kept, *cut, *both])}
+    assert found["b", "a"] == 0.25
+    assert found["a", "b"] == 0.75
+    assert found["b", "c"] == (0.5 + 0 + 0 + 1) / 4  # both cut off; b cut off twice; c dearer
+    counts = {a.policy: a.truncated for a in aggregate([*kept, *cut, *both]) if a.metric == "cost"}
+    assert counts == {"a": 0, "b": 3, "c": 1}
+    two = [make_record("Y", "b", 0, 1.0, truncated=True), *cut]
+    assert [a.truncated for a in aggregate(two) if a.env == ALL] == [4]
+
+
 def test_aggregates_by_hand(records: list[EpisodeRecord]) -> None:
     found = {(a.env, a.policy, a.metric): a for a in aggregate(records)}
     assert found["X", "a", "cost"].iqm == 3.0
@@ -118,7 +133,7 @@ def test_metrics_without_a_value_are_left_out_of_the_mean(records: list[EpisodeR
     assert found["Y", "c", "latency_p99_s"].episodes == 0
     assert math.isnan(found["Y", "c", "latency_p99_s"].iqm)
     assert found["Y", "c", "cost"] == Aggregate(
-        "Y", "c", "cost", 1, 7.0, 7.0, *[pytest.approx(math.nan, nan_ok=True)] * 2
+        "Y", "c", "cost", 1, 7.0, 7.0, *[pytest.approx(math.nan, nan_ok=True)] * 2, truncated=1
     )
 
 

@@ -79,23 +79,31 @@ class ReproductionReport:
             _print_table(console, "", HEADINGS, [row_cells(row) for row in section.rows], RIGHT)
             for table in section.tables:
                 _print_table(console, table.title, table.columns, table_cells(table), numeric(table))
-        _print_table(console, "All sections", OVERVIEW, [overview_cells(outcome) for outcome in self.outcomes])
+        lines = [[*overview_cells(o), "kept from an earlier run" if o.kept else ""] for o in self.outcomes]
+        _print_table(console, "All sections", (*OVERVIEW, ""), lines)
 
     def write(self, folder: Path) -> None:
         """Write ``report.json``, ``report.md`` and ``charts/SECTION-CHART.png``; each appears whole or not at all.
+
+        Charts that an earlier report left there are removed.
 
         Raises:
             OSError: ``folder`` cannot be made or written to.
         """
         charts = make_folder(folder / "charts")
+        drawn = set()
         for section in self._sections():
             for chart in section.charts:
-                draw_chart(chart, charts / f"{section.name}-{chart.name}.png")
+                path = charts / f"{section.name}-{chart.name}.png"
+                draw_chart(chart, path)
+                drawn.add(path)
+        for path in set(charts.glob("*.png")) - drawn:
+            path.unlink()
         write_text(folder / "report.json", self.json())
         write_text(folder / "report.md", self.markdown())
 
-    def markdown(self, charts: str = "charts") -> str:
-        """The page; ``charts`` is the folder of the pictures as the page links to it."""
+    def markdown(self) -> str:
+        """The page."""
         parts = ["# Reproduced results\n", INTRODUCTION, *([QUICK] if self.quick else [])]
         parts.append(_markdown_table(OVERVIEW, [[linked(o), *overview_cells(o)[1:]] for o in self.outcomes]))
         for outcome in self.outcomes:
@@ -110,7 +118,7 @@ class ReproductionReport:
                     f"**{table.title}**\n\n" + _markdown_table(table.columns, table_cells(table), numeric(table))
                 )
             for chart in section.charts:
-                parts.append(f"![{chart.title}]({charts}/{section.name}-{chart.name}.png)\n")
+                parts.append(f"![{chart.title}](charts/{section.name}-{chart.name}.png)\n")
             foot = f" {section.seeds}" if section.seeds else ""
             parts.append(f"`ebatch reproduce {section.name}`, {seconds(outcome.seconds)}.{foot}\n")
         found = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -134,8 +142,7 @@ def overview_cells(outcome: Outcome) -> list[str]:
     unverified = sum(row.checked == "recalled" for row in rows)
     published = f"{len(rows)}" + (f", {unverified} unverified" if unverified else "")
     met = f"{sum(aims)} of {len(aims)}" if aims else "none set"
-    kept = " (kept)" if outcome.kept else ""
-    return [outcome.name, published, met, seconds(outcome.seconds) + kept]
+    return [outcome.name, published, met, seconds(outcome.seconds)]
 
 
 def linked(outcome: Outcome) -> str:

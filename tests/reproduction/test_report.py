@@ -106,7 +106,10 @@ def test_json_is_unrounded_and_valid(report: ReproductionReport) -> None:
 
 
 def test_page(report: ReproductionReport, tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "steady-gone.png").touch()
     report.write(tmp_path)
+    assert not (tmp_path / "charts" / "steady-gone.png").exists()
     page = (tmp_path / "report.md").read_text()
     assert page == report.markdown()
     assert "## A steady machine\n\nIt *agrees*" in page

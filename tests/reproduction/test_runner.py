@@ -106,7 +106,7 @@ def test_command_writes_prints_and_resumes(tmp_path: Path) -> None:
     assert "chatter" not in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"charts", "parts", "report.json", "report.md"}
     assert [run.quick for run in RUNS] == [True]
-    assert "(kept)" in ebatch("steady", "--quick", "--out", str(tmp_path)).stdout
+    assert "kept from an earlier run" in ebatch("steady", "--quick", "--out", str(tmp_path)).stdout
     assert len(RUNS) == 1
 
 

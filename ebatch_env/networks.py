@@ -190,6 +190,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _stack("IMDB", "lstm", 1, 128, source=f"{_FUZZY}; {_SAME}"),
             _stack("DeepSpeech2", "gru", 5, 800, source=f"{_FUZZY}; {_SAME}, one direction assumed"),
             _stack("MNMT", "lstm", 8, 1024, source=f"{_FUZZY}; {_SAME}, attention left out"),
+            _stack("ShowTell", "lstm", 3, 512, source=f"layers x neurons: arXiv 1911.04244; {_SAME}"),
             # 5 * 4 * 512 * 1024 weights of 4 bytes are 40 MiB: the size agrees with an input of 512.
             _stack("BYSDNE", "lstm", 5, 512, source=f"{_EPUR}; input size from the 40 MB (FP32)"),
             # 17 * 4 * 1024 * 2048 weights of 2 bytes are 272 MiB: the size agrees with one direction throughout.
@@ -209,9 +210,10 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
                 between=512,
                 source=f"{_EPUR}; input sizes 256 and 512 assumed: they give the 118 MB (FP16)",
             ),
-            # 50.3 M weights, 3 % under. Google's counters show no padding, so the sizes are multiples of 256.
+            # 50.3 M weights, 3 % under. Table 1 counts 24 matrices (6 cells of 4 gates); the counters show no padding.
             _stack("LSTM0", "lstm", 6, 1024, source=f"{_TPU}: 52 M, 64; shape assumed, it has 50.3 M"),
-            # 34.6 M weights, 2 % over. The paper names one matrix size, 600, and its padding explains the counters.
+            # 34.6 M weights, 2 % over. The paper names one matrix size, 600, and its padding explains the counters; it
+            # counts 37 matrices and does not say which are not 600 wide.
             _stack("LSTM1", "lstm", 12, 600, source=f"{_TPU}: 34 M, 96, matrices of 600x600; depth assumed: 34.6 M"),
             _stack("Toy", "lstm", 1, 16, source="made up: for toy machines, which look at the number of layers only"),
         )

@@ -14,8 +14,11 @@ import numpy as np
 
 from ebatch_env.costs import CostTable, EnergyPart
 from ebatch_env.errors import FloatArray, check_integer, check_number, fail
-from ebatch_env.machines.base import ELEMENTWISE_OPS, check_lanes, steps_that_fit
+from ebatch_env.machines.approximation import MemoizationEffect, PrecisionEffect, resolve_effect
+from ebatch_env.machines.base import check_lanes, steps_that_fit
 from ebatch_env.machines.epur_energy import EPUREnergy, resolve_energy
+from ebatch_env.machines.row_evaluation import RowEvaluation
+from ebatch_env.machines.shapes import LayerShapes
 from ebatch_env.networks import Network
 
 MIB = float(1 << 20)
@@ -47,6 +50,10 @@ class EPUR:
         spill: intermediate results stream through DRAM, so that memory does not bound T (4096 then). Not in the paper.
         notifies: the hardware support of E-BATCH: see `CostTable`.
         energy: a name in `ENERGY_SETS`, an `EPUREnergy` or a mapping of its fields.
+        memoization: fuzzy memoization of neurons: a `MemoizationEffect` or a mapping of its fields; None: off.
+        precision: dynamic precision: a `PrecisionEffect` or a mapping of its fields; None: off. With it weights and
+            activations have 8 bits, whatever ``word_bytes`` says. Neither goes with ``mwl``, which evaluates the halves
+            of a row apart and the forward half for steps whose state is not yet known.
         name: shown in tables.
 
     Raises:
@@ -67,6 +74,8 @@ class EPUR:
     spill: bool = False
     notifies: bool = True
     energy: str | Mapping[str, Any] | EPUREnergy = "peak-fp32"
+    memoization: MemoizationEffect | Mapping[str, Any] | None = None
+    precision: PrecisionEffect | Mapping[str, Any] | None = None
     name: str = "epur"
 
     def __post_init__(self) -> None:
@@ -86,6 +95,11 @@ class EPUR:
         if not isinstance(self.name, str):
             raise fail("name", self.name, "a string")
         object.__setattr__(self, "energy", resolve_energy(self.energy))
+        rows = self.rows
+        for field, effect in (("memoization", rows.memoization), ("precision", rows.precision)):
+            if effect is not None and self.mwl:
+                raise fail(field, effect, "None on a machine with mwl")
+            object.__setattr__(self, field, effect)
 
     @classmethod
     def with_mwl(cls, **fields: Any) -> EPUR:
@@ -99,33 +113,58 @@ class EPUR:
         return resolve_energy(self.energy)
 
     @property
+    def rows(self) -> RowEvaluation:
+        """What is left of the dot products with the approximations in use."""
+        memoization = resolve_effect("memoization", MemoizationEffect, self.memoization)
+        precision = resolve_effect("precision", PrecisionEffect, self.precision)
+        return RowEvaluation(self.replicas, 8 * self.word_bytes, memoization, precision)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of memory that a weight takes."""
+        return self.rows.stored_bits / 8
+
+    @property
+    def activation_bytes(self) -> float:
+        """Bytes of memory that an activation takes."""
+        return self.rows.bits / 8
+
+    @property
     def mac_pj(self) -> float:
-        """Energy of one multiply-accumulate at this word width (pJ)."""
-        return self.costs.mac_fp16_pj if self.word_bytes == 2 else self.costs.mac_fp32_pj
+        """Energy of one multiply-accumulate at full width (pJ)."""
+        widths = {8: self.costs.mac_int8_pj, 16: self.costs.mac_fp16_pj, 32: self.costs.mac_fp32_pj}
+        return widths[self.rows.bits]
 
     @property
     def static_w(self) -> float:
-        """Leakage of all on-chip memory (W); replicas bring their input memories."""
-        inputs = self.units * self.replicas * self.input_memory_bytes
-        memory = self.weight_memory_bytes + self.intermediate_memory_bytes + inputs
+        """Leakage of all on-chip memory (W); replicas bring their input memories, and memoization its buffers."""
+        memoization = self.rows.memoization
+        of_a_replica = self.input_memory_bytes + (0.0 if memoization is None else memoization.buffer_bytes)
+        memory = self.weight_memory_bytes + self.intermediate_memory_bytes + self.units * self.replicas * of_a_replica
         return self.costs.leakage_w_per_mib * memory / MIB
 
     def cost_table(self, network: Network, lanes: int) -> CostTable:
         """Costs of ``network`` with up to ``lanes`` sequences side by side.
 
         Raises:
-            ValueError: ``lanes`` outside 1..4096, or not one step's results fit in the intermediate memory.
+            ValueError: ``lanes`` outside 1..4096, not one step's results fit in the intermediate memory, or a layer's
+                neurons not in the memoization buffer.
         """
         lanes = check_lanes(lanes)
         pj = self.costs
-        shape = _Shapes(network)
-        word, bandwidth = self.word_bytes, self.bandwidth_bytes_per_s
+        shape = LayerShapes(network)
+        rows, word, bandwidth = self.rows, self.weight_bytes, self.bandwidth_bytes_per_s
+        if rows.memoization is not None and shape.hidden.max() > rows.memoization.most_neurons:
+            expected = f"at most {rows.memoization.most_neurons} in {network.name!r} for the memoization buffer"
+            raise fail("hidden_size", int(shape.hidden.max()), expected)
         active = np.arange(lanes + 1.0)  # (B+1,)
         busy = (active > 0).astype(np.float64)
 
         kept, streamed, sweep = self._placement(shape)
         compute_s = self._step_s(shape, active)
-        spilled = 2.0 * shape.outputs * word * self.spill  # (n, 1) bytes per lane-step: written, then read
+        spilled = (
+            2.0 * shape.outputs * self.activation_bytes * self.spill
+        )  # (n, 1) bytes per lane-step: written, then read
         step_s = np.maximum(compute_s, (streamed * busy + spilled * active) / bandwidth)
         # Neurons are evaluated in order, so weights stream in ahead of the first step: only what it cannot cover is
         # exposed. With room for two layers the next one loads early instead, and the whole transfer counts.
@@ -136,21 +175,26 @@ class EPUR:
         forward, recurrent = shape.input_weights * word, shape.recurrent_weights * word
         row_pj = pj.small_pj_per_byte if self.mwl else pj.weight_pj_per_byte
         # Read once per step: a unit holds each word while its lane groups take turns. What streams is written first.
-        weight_j = busy * (forward * row_pj + (recurrent + streamed) * pj.weight_pj_per_byte) * 1e-12
+        read = rows.bits_read(active) / rows.stored_bits  # (B+1,)
+        weight_j = (forward * row_pj + recurrent * pj.weight_pj_per_byte) * read + streamed * pj.weight_pj_per_byte
+        weight_j = busy * weight_j * 1e-12
         per_bit = pj.dram_pj_per_bit * 8e-12
         none, no_steps = np.zeros(shape.n), np.zeros((shape.n, lanes + 1))
         # MWL reads the forward weights once per pass: from the weight memory, or from DRAM where they do not stay.
         at_home = forward * self.mwl * (sweep == 0)
         parts = {
-            "macs": EnergyPart(none, none, active * shape.weights * self.mac_pj * 1e-12),
+            "macs": EnergyPart(none, none, rows.lane_macs(active) * shape.weights * self.mac_pj * 1e-12),
             "weight_buffer": EnergyPart(
                 kept[:, 0] * pj.weight_pj_per_byte * 1e-12, at_home[:, 0] * pj.weight_pj_per_byte * 1e-12, weight_j
             ),
-            "activations": EnergyPart(none, none, active * self._activation_pj(shape) * 1e-12),
+            "activations": EnergyPart(none, none, self._activation_pj(shape, active) * 1e-12),
             "dram": EnergyPart(
                 kept[:, 0] * per_bit, sweep[:, 0] * per_bit, (streamed * busy + spilled * active) * per_bit
             ),
         }
+        if rows.memoization is not None:
+            each = rows.predictor_pj(shape.inputs + shape.hidden, pj.mac_fp16_pj, pj.small_pj_per_byte)
+            parts["predictor"] = EnergyPart(none, none, active * shape.gates * shape.outputs * each * 1e-12)
         return CostTable(
             step_s=step_s,
             step_j=sum((part.step_j for part in parts.values()), no_steps),
@@ -166,17 +210,18 @@ class EPUR:
             name=f"{self.name} / {network.name}",
         )
 
-    def _step_s(self, shape: _Shapes, active: FloatArray) -> FloatArray:
+    def _step_s(self, shape: LayerShapes, active: FloatArray) -> FloatArray:
         """Compute time of a step, (n, B+1): neuron by neuron, a group of ``replicas`` lanes after the other."""
         per_neuron = np.ceil(shape.inputs / self.dot_width) + np.ceil(shape.hidden / self.dot_width)
-        groups = np.ceil(active / self.replicas)
-        cycles = shape.directions * (groups * shape.hidden * per_neuron + (groups > 0) * self.mfu_tail_cycles)
+        rows = self.rows
+        cycles = shape.hidden * rows.row_cycles(per_neuron, shape.inputs + shape.hidden, active)
+        cycles = shape.directions * (cycles + (active > 0) * (rows.fill_cycles + self.mfu_tail_cycles))
         return np.asarray(cycles / self.frequency_hz, dtype=np.float64)
 
-    def _placement(self, shape: _Shapes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _placement(self, shape: LayerShapes) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Bytes from DRAM of each layer, (n, 1) each: loaded per pass, streamed per step, swept per pass (MWL)."""
         capacity = self.weight_memory_bytes / self.units  # gates are bound to units, and so are their weights
-        word, gates = self.word_bytes, shape.gates
+        word, gates = self.weight_bytes, shape.gates
         forward, recurrent = shape.input_weights * word, shape.recurrent_weights * word
         nothing = np.zeros_like(forward)
         if ((forward + recurrent) / gates).sum() <= capacity:
@@ -188,50 +233,30 @@ class EPUR:
         kept = np.minimum(staying, capacity * gates)
         return kept, staying - kept, sweep
 
-    def _two_layers_fit(self, shape: _Shapes) -> bool:
+    def _two_layers_fit(self, shape: LayerShapes) -> bool:
         """Whether every layer fits beside the next: its weights could then load while the other computes."""
         weights = shape.recurrent_weights if self.mwl else shape.weights
-        per_unit = (weights * self.word_bytes / shape.gates)[:, 0]
+        per_unit = (weights * self.weight_bytes / shape.gates)[:, 0]
         return bool((per_unit + np.roll(per_unit, -1)).max() <= self.weight_memory_bytes / self.units)
 
-    def _activation_pj(self, shape: _Shapes) -> FloatArray:
-        """Picojoules of one lane-step, (n, 1): input memories, intermediate memory and multifunctional units."""
-        pj, word = self.costs, self.word_bytes
+    def _activation_pj(self, shape: LayerShapes, active: FloatArray) -> FloatArray:
+        """Picojoules of a step, (n, B+1): input memories, intermediate memory and multifunctional units."""
+        pj, word = self.costs, self.activation_bytes
         operands = shape.weights * word * pj.small_pj_per_byte  # each MAC reads its input word
         vectors = shape.directions * (shape.inputs + shape.hidden) * word  # x and h, copied to every unit
         moved = (shape.directions * shape.inputs + shape.outputs) * word
         moved = moved + 2.0 * shape.gates * shape.outputs * self.mwl  # MWL's 8-bit partial sums: written and read
-        return np.asarray(
-            operands
-            + vectors * self.units * pj.small_pj_per_byte
+        function_pj = pj.mac_fp32_pj if self.word_bytes == 4 else pj.mac_fp16_pj
+        others = (
+            vectors * self.units * pj.small_pj_per_byte
             + moved * pj.intermediate_pj_per_byte
-            + shape.ops * shape.outputs * self.mac_pj,
-            dtype=np.float64,
+            + shape.ops * shape.outputs * function_pj
         )
+        return np.asarray(self.rows.lane_operands(active) * operands + active * others, dtype=np.float64)
 
-    def _max_time_steps(self, network: Network, lanes: int, shape: _Shapes) -> int:
+    def _max_time_steps(self, network: Network, lanes: int, shape: LayerShapes) -> int:
         if self.spill:
             return SPILL_STEPS
         # One direction runs after the other, so MWL's partial sums of only one of them are alive at a time.
-        alive = shape.outputs * self.word_bytes + shape.gates * shape.hidden * self.mwl
+        alive = shape.outputs * self.activation_bytes + shape.gates * shape.hidden * self.mwl
         return steps_that_fit(self.name, network, lanes, self.intermediate_memory_bytes / 2, float(alive.max()))
-
-
-class _Shapes:
-    """A network's sizes as columns, (n, 1) float64 each."""
-
-    def __init__(self, network: Network) -> None:
-        def column(values: list[int]) -> FloatArray:
-            return np.array(values, dtype=np.float64)[:, None]
-
-        layers = network.layers
-        self.n = len(layers)
-        self.gates = column([layer.gates for layer in layers])
-        self.inputs = column([layer.input_size for layer in layers])
-        self.hidden = column([layer.hidden_size for layer in layers])
-        self.directions = column([layer.directions for layer in layers])
-        self.outputs = self.directions * self.hidden
-        self.input_weights = self.gates * self.outputs * self.inputs
-        self.recurrent_weights = self.gates * self.outputs * self.hidden
-        self.weights = self.input_weights + self.recurrent_weights
-        self.ops = column([ELEMENTWISE_OPS[layer.cell] for layer in layers])

@@ -29,6 +29,7 @@ SMALL_SRAM_PJ_PER_BYTE = 2.3 / 8.0
 # Horowitz, ISSCC 2014, 45 nm, pJ: fp16 multiply 1.1 + add 0.4; fp32 3.7 + 0.9 (these two recalled).
 MAC_FP16_45NM_PJ = 1.1 + 0.4
 MAC_FP32_45NM_PJ = 3.7 + 0.9
+MAC_INT8_45NM_PJ = 0.2 + 0.1  # 8-bit multiply and 32-bit add (the add recalled)
 # LPDDR4 is given as 8-14 pJ per bit: the middle.
 LPDDR4_PJ_PER_BIT = 11.0
 # E-PUR as published: 4 units of 16 MACs at 500 MHz; 16 MiB weights + 6 MiB intermediate + 4 * 8 KiB input memory.
@@ -66,6 +67,11 @@ class EPUREnergy:
         for field in fields(self):
             number = check_number(field.name, getattr(self, field.name), low=0.0)
             object.__setattr__(self, field.name, number)
+
+    @property
+    def mac_int8_pj(self) -> float:
+        """One 8-bit multiply-accumulate (pJ): a fifth of FP16's, as at 45 nm."""
+        return self.mac_fp16_pj * MAC_INT8_45NM_PJ / MAC_FP16_45NM_PJ
 
     @classmethod
     def from_peak_power(cls, word_bytes: int) -> EPUREnergy:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ebatch_env.costs import CostTable, EnergyPart
 from ebatch_env.errors import FloatArray, check_integer, check_number, fail
 from ebatch_env.machines.base import ELEMENTWISE_OPS, check_lanes, steps_that_fit
+from ebatch_env.machines.systolic import tile_count
 from ebatch_env.networks import Network
 
 MIB = float(1 << 20)
@@ -31,11 +32,12 @@ class TPUv1:
         array: rows and columns of the array of 8-bit multipliers: 256 [R]; a tile has ``array ** 2`` bytes.
         bandwidth_bytes_per_s: weight DRAM (DDR3): 34 GB/s [R].
         unified_buffer_bytes: activations: 24 MiB [R].
-        cycles_per_row: cycles a row of activations needs per tile: 1 with 8 bits [R]; 2 with 16-bit activations
-            [recalled: half speed], a hypothesis about Google's LSTM counters (``docs/machines.md``).
-        activation_bytes: bytes of an activation in the unified buffer: 1 [R].
+        activation_bytes: 1, or 2 for 16-bit activations, which the array takes at half speed [R]. Google's counters
+            say that its LSTMs ran with 16 bits (``docs/machines.md``); below 675 rows a tile takes the same time.
         partial_sum_bytes: bytes of a gate's input part kept from the input GEMM until its step: 2 [A].
-        vector_lanes: elements per cycle of the vector unit: 256, the width of the array's outputs [A].
+        path_bytes: width of the paths between the blocks: 256 [R].
+        instruction_cycles: an element-wise instruction, taken to move one row of ``path_bytes``: 15 [D], the middle of
+            the 10-20 cycles an instruction takes on average [R].
         drain_cycles: through the array and back before a dependent step can start: 2 * 256 [D].
         mac_pj: 0.19 pJ: 8-bit multiply 0.2 + 32-bit add 0.1 at 45 nm (Horowitz, ISSCC 2014; the add recalled), times
             28/45 for the node [D]. At 46 TMAC/s that is 8.6 W of the 12 W between idle and busy.
@@ -56,10 +58,10 @@ class TPUv1:
     array: int = 256
     bandwidth_bytes_per_s: float = 34e9
     unified_buffer_bytes: float = 24 * MIB
-    cycles_per_row: int = 1
     activation_bytes: int = 1
     partial_sum_bytes: int = 2
-    vector_lanes: int = 256
+    path_bytes: int = 256
+    instruction_cycles: float = 15.0
     drain_cycles: int = 512
     mac_pj: float = 0.19
     dram_pj_per_bit: float = 30.0
@@ -81,14 +83,14 @@ class TPUv1:
             "accumulator_pj_per_byte",
             "vector_op_pj",
             "idle_w",
+            "instruction_cycles",
         ):
             object.__setattr__(self, field, check_number(field, getattr(self, field), low=0.0))
         for field, low, high in (
             ("array", 1, 1 << 14),
-            ("cycles_per_row", 1, 4),
-            ("activation_bytes", 1, 4),
+            ("activation_bytes", 1, 2),
             ("partial_sum_bytes", 1, 4),
-            ("vector_lanes", 1, 1 << 14),
+            ("path_bytes", 1, 1 << 14),
             ("drain_cycles", 0, 1 << 20),
         ):
             object.__setattr__(self, field, check_integer(field, getattr(self, field), low=low, high=high))
@@ -102,18 +104,23 @@ class TPUv1:
         """Bytes of a tile of 8-bit weights."""
         return self.array * self.array
 
+    @property
+    def cycles_per_row(self) -> int:
+        """Cycles the array needs for a row of activations: as many as an activation has bytes."""
+        return self.activation_bytes
+
     def tiles(self, network: Network) -> tuple[FloatArray, FloatArray]:
         """Tiles of each layer's input and recurrent matrices, shape (n,) each.
 
         Every gate's matrix is tiled by itself, as Google's 600x600 matrices are (9 tiles), so edges are padded.
         """
 
-        def across(size: int) -> int:
-            return -(-size // self.array)
+        def count(gates: int, inputs: int, outputs: int) -> float:
+            return float(gates * tile_count(inputs, outputs, self.array, self.array))
 
-        inputs = [x.gates * x.directions * across(x.input_size) * across(x.hidden_size) for x in network.layers]
-        recurrent = [x.gates * x.directions * across(x.hidden_size) ** 2 for x in network.layers]
-        return np.array(inputs, dtype=np.float64), np.array(recurrent, dtype=np.float64)
+        inputs = [count(x.gates * x.directions, x.input_size, x.hidden_size) for x in network.layers]
+        recurrent = [count(x.gates * x.directions, x.hidden_size, x.hidden_size) for x in network.layers]
+        return np.array(inputs), np.array(recurrent)
 
     def tile_s(self, rows: npt.ArrayLike) -> FloatArray:
         """Seconds a tile takes with that many rows: its transfer, its shift or its work, whichever is longest."""
@@ -121,18 +128,27 @@ class TPUv1:
         transfer_s = self.tile_bytes / self.bandwidth_bytes_per_s
         return np.asarray(np.maximum(transfer_s, cycles / self.frequency_hz), dtype=np.float64)
 
-    def vector_s(self, network: Network, active: npt.ArrayLike) -> FloatArray:
-        """Seconds of a step in which the array waits for drain and vector unit, shape (n, ...); 0 where none is active.
+    def elementwise_cycles(self, values: int, value_bytes: int) -> float:
+        """Cycles of one element-wise operation on a vector of one lane, an instruction per row of ``path_bytes``."""
+        return -(-values * value_bytes // self.path_bytes) * self.instruction_cycles
 
-        The step is a chain (product, sums, functions, product), so this adds to the tiles' time.
+    def vector_s(self, network: Network, active: npt.ArrayLike) -> FloatArray:
+        """Seconds of a step in which the array waits for drain and vector work, shape (n, ...); 0 where none is active.
+
+        The step is a chain (product, sums, functions, product), so this adds to the tiles' time. The gates' functions
+        are left out: they are applied as the accumulators drain, beside the next gate's tiles.
         """
         lanes = np.asarray(active, dtype=np.float64)
-        chunks = [
-            x.directions * ELEMENTWISE_OPS[x.cell] * -(-x.hidden_size // self.vector_lanes) for x in network.layers
-        ]
+        cycles = []
+        for x in network.layers:
+            sums = x.gates * self.elementwise_cycles(x.hidden_size, self.partial_sum_bytes)  # input + recurrent part
+            others = ELEMENTWISE_OPS[x.cell] - 2 * x.gates  # neither those sums nor the gates' functions
+            cycles.append(
+                x.directions * (sums + others * self.elementwise_cycles(x.hidden_size, self.activation_bytes))
+            )
         drain = np.array([x.directions * self.drain_cycles for x in network.layers], dtype=np.float64)
-        cycles = np.multiply.outer(np.array(chunks, dtype=np.float64), lanes) + np.multiply.outer(drain, lanes > 0)
-        return np.asarray(cycles / self.frequency_hz, dtype=np.float64)
+        total = np.multiply.outer(np.array(cycles), lanes) + np.multiply.outer(drain, lanes > 0)
+        return np.asarray(total / self.frequency_hz, dtype=np.float64)
 
     def cost_table(self, network: Network, lanes: int) -> CostTable:
         """Costs of ``network`` with up to ``lanes`` sequences side by side.
@@ -158,11 +174,13 @@ class TPUv1:
             2 * gates * self.partial_sum_bytes + self.activation_bytes
         )
         activation_pj = buffer_bytes * self.unified_buffer_pj_per_byte
-        activation_pj = activation_pj + crossings * self.array * 8 * self.accumulator_pj_per_byte
+        # 16-bit activations cross in two halves: twice the multiplications, twice through the accumulators.
+        halves = self.cycles_per_row
+        activation_pj = activation_pj + halves * crossings * self.array * 8 * self.accumulator_pj_per_byte
         tile_j = self.tile_bytes * 8 * self.dram_pj_per_bit * 1e-12
         none, no_steps = np.zeros(n), np.zeros((n, lanes + 1))
         parts = {
-            "macs": EnergyPart(none, none, np.multiply.outer(macs * self.mac_pj * 1e-12, active)),
+            "macs": EnergyPart(none, none, np.multiply.outer(halves * macs * self.mac_pj * 1e-12, active)),
             "dram": EnergyPart(none, input_tiles * tile_j, np.multiply.outer(recurrent_tiles * tile_j, busy)),
             "activations": EnergyPart(none, none, np.multiply.outer(activation_pj * 1e-12, active)),
             "vector": EnergyPart(none, none, np.multiply.outer(outputs * ops * self.vector_op_pj * 1e-12, active)),

@@ -21,7 +21,7 @@ def test_tile_cost() -> None:
     assert float(machine.tile_s(2000)) == pytest.approx(2000 / 700e6)
     fast = TPUv1(bandwidth_bytes_per_s=1e15)
     np.testing.assert_allclose(fast.tile_s([1, 256, 300]), np.array([256, 256, 300]) / 700e6)  # the shift is the floor
-    assert float(TPUv1(cycles_per_row=2).tile_s(1000)) == pytest.approx(2000 / 700e6)
+    assert float(TPUv1(activation_bytes=2).tile_s(1000)) == pytest.approx(2000 / 700e6)  # 16 bits: half speed
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,10 @@ def test_tiles(network: Network, inputs: int, recurrent: int) -> None:
 
 def test_step_time_by_hand() -> None:
     table = TPUv1().cost_table(MNMT, 64)
-    # 64 recurrent tiles; drain 512 cycles; 13 element-wise operations on 4 chunks of 256 for each lane.
+    # 64 recurrent tiles; drain 512 cycles; for each lane, at 15 cycles a row of 256 bytes: 4 sums of 2048 bytes (the
+    # gates' input parts in 16 bits), 5 operations on 1024 bytes (three for the cell state, its tanh, the output).
     for busy in (1, 17, 64):
-        expected = 64 * TILE_S + (512 + 13 * 4 * busy) / 700e6
+        expected = 64 * TILE_S + (512 + 15 * (4 * 8 + 5 * 4) * busy) / 700e6
         np.testing.assert_allclose(table.step_s[:, busy], expected, rtol=1e-12)
     assert not table.load_s.any()
     assert not table.load_j.any()
@@ -77,6 +78,23 @@ def test_energy_of_a_step_by_hand() -> None:
     np.testing.assert_allclose(parts["dram"].input_j, [8 * 65536 * 8 * 2e-12], rtol=1e-12)
 
 
+def test_vector_work_of_a_gru_with_16_bits() -> None:
+    network = Network.stack("n", "gru", 1, 300, input_size=100, directions=2)
+    machine = TPUv1(activation_bytes=2, partial_sum_bytes=4, instruction_cycles=10.0)
+    # Per direction and lane: 3 sums of 1200 bytes (5 rows), 5 operations on 600 bytes (3 rows).
+    expected = 2 * (512 + 10 * (3 * 5 + 5 * 3) * 7) / 700e6
+    assert float(machine.vector_s(network, 7)[0]) == pytest.approx(expected)
+    assert float(machine.vector_s(network, 0)[0]) == 0.0
+
+
+def test_16_bits_double_the_array_s_energy() -> None:
+    network = Network.stack("n", "lstm", 1, 256)
+    narrow, wide = (TPUv1(activation_bytes=size, unified_buffer_pj_per_byte=0.0) for size in (1, 2))
+    for part in ("macs", "activations"):
+        one, two = (machine.cost_table(network, 2).parts[part].step_j for machine in (narrow, wide))
+        np.testing.assert_allclose(two, 2 * one)
+
+
 def test_both_directions_double_the_step() -> None:
     one = TPUv1().cost_table(Network.stack("n", "lstm", 1, 256), 4)
     two = TPUv1().cost_table(Network.stack("n", "lstm", 1, 256, directions=2), 4)
@@ -109,7 +127,9 @@ def test_dynamic_power_stays_within_idle_to_busy() -> None:
     [
         ({"frequency_hz": -1.0}, r"frequency_hz must be a finite number in \(0, inf\], got -1.0"),
         ({"array": 0}, r"array must be an integer in 1..16384, got 0"),
-        ({"cycles_per_row": 5}, r"cycles_per_row must be an integer in 1..4, got 5"),
+        ({"activation_bytes": 3}, r"activation_bytes must be an integer in 1..2, got 3"),
+        ({"path_bytes": 0}, r"path_bytes must be an integer in 1..16384, got 0"),
+        ({"instruction_cycles": float("nan")}, r"instruction_cycles must be a finite number in \[0, inf\], got nan"),
         ({"dram_pj_per_bit": -0.1}, r"dram_pj_per_bit must be .* got -0.1"),
         ({"idle_w": "28"}, "idle_w must be .* got '28'"),
         ({"notifies": 1}, "notifies must be True or False, got 1"),

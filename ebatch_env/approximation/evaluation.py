@@ -32,8 +32,8 @@ class Evaluation:
         label: (S,).
         schedule: which lane ran what, and when.
         group: lanes that share rows.
-        reused: (L, U, R) neuron outputs that were memoized ones; meaningless where a lane is idle.
-        eight: (L, U, R) neurons whose lane asks for 8 bits; all False where there is no precision to choose.
+        reused: (L, U, R) neuron outputs that were memoized ones; False where a lane is idle.
+        eight: (L, U, R) neurons whose lane asks for 8 bits; False where it is idle, or there is no precision to choose.
     """
 
     logits: Tensor
@@ -45,9 +45,8 @@ class Evaluation:
 
     def by_sequence(self, rows: Tensor) -> npt.NDArray[np.bool_]:
         """``reused`` or ``eight`` as (S, T, R): False from a sequence's end on."""
-        sequence, step = self.schedule.sequence, self.schedule.step
+        sequence, step, busy = self.schedule.sequence, self.schedule.step, self.schedule.busy
         ordered = np.zeros((len(self.label), int(step.max()) + 1, rows.shape[2]), np.bool_)
-        busy = self.schedule.busy
         ordered[sequence[busy], step[busy]] = rows.numpy()[busy]
         return ordered
 
@@ -59,21 +58,30 @@ class Evaluation:
     @property
     def reuse(self) -> float:
         """Share of the rows that are skipped, over the units in which all lanes of a group are busy; NaN without any."""
-        return float(self._rows()[0].double().mean())
+        full, skipped = self._skipped()
+        return _share(int(skipped.count_nonzero()), int(full.count_nonzero()) * skipped.shape[2])
 
     @property
     def low_share(self) -> float:
         """Share of the rows that run at 4 bits, among those of the same units that are not skipped; NaN without any."""
-        skipped, eight = self._rows()
-        return float((~eight)[~skipped].double().mean())
+        full, skipped = self._skipped()
+        asked = self.eight & ~self.reused
+        if self.group > 1:
+            asked = asked.unflatten(0, (-1, self.group)).any(dim=1) & full[..., None]
+        evaluated = int(full.count_nonzero()) * skipped.shape[2] - int(skipped.count_nonzero())
+        return _share(evaluated - int(asked.count_nonzero()), evaluated)
 
-    def _rows(self) -> tuple[Tensor, Tensor]:
-        """Skipped, and at 8 bits: (full units, R) each, group after group."""
-        full = torch.from_numpy(self.schedule.busy).view(-1, self.group, self.reused.shape[1]).all(dim=1)
-        shape = (-1, self.group, *self.reused.shape[1:])
-        skipped = self.reused.view(shape).all(dim=1)
-        eight = (self.eight & ~self.reused).view(shape).any(dim=1)
-        return skipped[full], eight[full]
+    def _skipped(self) -> tuple[Tensor, Tensor]:
+        """Units with all lanes busy, (L / group, U), and the rows skipped in them, (L / group, U, R)."""
+        busy = torch.from_numpy(self.schedule.busy)
+        if self.group == 1:
+            return busy, self.reused
+        full = busy.unflatten(0, (-1, self.group)).all(dim=1)
+        return full, self.reused.unflatten(0, (-1, self.group)).all(dim=1) & full[..., None]
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
 
 
 def evaluate(
@@ -108,29 +116,29 @@ def evaluate(
     plan = compact(split.length) if schedule is None else schedule
     if group < 1 or plan.lanes % group:
         raise fail("group", group, f"a divisor of the {plan.lanes} lanes")
-    busy = torch.from_numpy(plan.busy)
-    sequence, step = torch.from_numpy(plan.sequence)[busy], torch.from_numpy(plan.step)[busy]
+    busy = torch.from_numpy(plan.busy.T)  # (U, L): a unit's lanes lie together
+    sequence, step = torch.from_numpy(plan.sequence.T)[busy], torch.from_numpy(plan.step.T)[busy]
     if len(torch.unique(sequence * split.steps.shape[1] + step)) != int(split.length.sum()):
         raise ValueError("schedule must run every step of every sequence once")
-    like = network.head.weight
+    like, layers = network.head.weight, network.layers
     features = torch.as_tensor(np.array(split.steps)).to(like.dtype)
-    x = like.new_zeros(*plan.sequence.shape, features.shape[2])
+    x = like.new_zeros(*busy.shape, features.shape[2])
     x[busy] = features[sequence, step]
-    low, high = (float(features.min()), float(features.max())) if input_range is None else input_range
+    if precision is not None and input_range is None:
+        input_range = float(features.min()), float(features.max())
 
-    reused, eight = [], []
+    rows = [layer.gates * layer.hidden for layer in layers]
+    nothing = torch.zeros(1, dtype=torch.bool).expand(*busy.shape, sum(rows))
+    reused, eight = (nothing if scheme is None else nothing.clone() for scheme in (memoization, precision))
     with one_thread(), torch.inference_mode():
-        for weights in network.layers:
-            layer = _Layer(weights, memoization, precision, plan, group, (low, high))
-            x, hits, bits = layer.run(x)
-            reused.append(hits)
-            eight.append(bits)
-            low, high = -1.0, 1.0  # what a layer puts out lies between
+        for weights, hits, bits in zip(layers, reused.split(rows, dim=2), eight.split(rows, dim=2), strict=True):
+            x = _Layer(weights, memoization, precision, plan, group, input_range).run(x, hits, bits)
+            input_range = -1.0, 1.0  # what a layer puts out lies between
         outputs = like.new_zeros(split.sequences, split.steps.shape[1], x.shape[2])
         outputs[sequence, step] = x[busy]
         logits = network.readout(outputs, torch.as_tensor(np.array(split.length)))
     label = torch.as_tensor(np.array(split.label))
-    return Evaluation(logits, label, plan, group, torch.cat(reused, dim=2), torch.cat(eight, dim=2))
+    return Evaluation(logits, label, plan, group, reused.transpose(0, 1), eight.transpose(0, 1))
 
 
 @dataclass(frozen=True)
@@ -153,12 +161,12 @@ class _Layer:
         precision: DynamicPrecision | None,
         schedule: Schedule,
         group: int,
-        input_range: tuple[float, float],
+        input_range: tuple[float, float] | None,
     ):
         self.weights, self.memoization, self.precision, self.group = weights, memoization, precision, group
-        self.busy, self.start = torch.from_numpy(schedule.busy), torch.from_numpy(schedule.start)
+        self.busy, self.start = torch.from_numpy(schedule.busy.T), torch.from_numpy(schedule.start.T)  # (U, L)
         self.arithmetic = [_Arithmetic(weights.forward, weights.recurrent, _same, _same)]
-        if precision is not None:
+        if precision is not None and input_range is not None:
             like = weights.forward
             w = LinearQuantizer.of_rows(weights.forward, weights.gates)
             u = LinearQuantizer.of_rows(weights.recurrent, weights.gates)
@@ -170,58 +178,56 @@ class _Layer:
                 _Arithmetic(w.four(weights.forward), u.four(weights.recurrent), *low),
             ]
 
-    def run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs (L, U, H), and rows reused and asked for in 8 bits, (L, U, R) each, from inputs (L, U, I)."""
-        weights, (lanes, units, _) = self.weights, x.shape
-        rows, hidden = weights.gates * weights.hidden, weights.hidden
-        h = c = x.new_zeros(lanes, hidden)
-        outputs = x.new_zeros(lanes, units, hidden)
-        reused = torch.zeros(lanes, units, rows, dtype=torch.bool)
-        eight = torch.zeros_like(reused)
-        detector = None if self.precision is None else PeakDetector(self.precision, lanes, hidden, x)
+    def run(self, x: Tensor, reused: Tensor, eight: Tensor) -> Tensor:
+        """Outputs (U, L, H) from inputs (U, L, I); rows reused and asked for in 8 bits are filled in, (U, L, R) each."""
+        weights, (units, lanes, _) = self.weights, x.shape
+        h = c = x.new_zeros(lanes, weights.hidden)
+        outputs = x.new_zeros(units, lanes, weights.hidden)
+        detector = None if self.precision is None else PeakDetector(self.precision, lanes, weights.hidden, x)
         memory = None
         if self.memoization is not None:
-            memory = NeuronMemory(self.memoization, lanes, weights.parts, rows, x)
+            memory = NeuronMemory(self.memoization, lanes, weights.parts, reused.shape[2], x)
             signs, binary_x = binarize(weights.recurrent), binarize(x) @ binarize(weights.forward).T
         # The input halves do not wait for one another: all units at once.
         input_dots = [way.inputs(x) @ way.forward.T for way in self.arithmetic]
         for t in range(units):
-            start = self.start[:, t]
-            h, c = (torch.where(start[:, None], 0.0, state) for state in (h, c))
-            dots = [self._dots(way, done[:, t], h) for way, done in zip(self.arithmetic, input_dots, strict=True)]
+            start, busy = self.start[t], self.busy[t, :, None]
+            h, c = h.masked_fill(start[:, None], 0.0), c.masked_fill(start[:, None], 0.0)
+            dots = [self._dots(way, done[t], h) for way, done in zip(self.arithmetic, input_dots, strict=True)]
+            reuse = None
             if memory is not None:
-                wanted = memory.propose(binary_x[:, t] + binarize(h) @ signs.T, start)
-                reused[:, t] = self._all_agree(wanted, t)
+                reuse = self._all_agree(memory.propose(binary_x[t] + binarize(h) @ signs.T, start), busy)
+                reused[t] = reuse
             if detector is not None:
                 detector.begin(start)
-                eight[:, t] = detector.needs_eight.repeat(1, weights.gates)  # all gates of a neuron alike
-                dots = [torch.where(self._any_asks(eight[:, t] & ~reused[:, t], t)[:, None], *dots)]
-            settled = dots[0] if memory is None else memory.settle(reused[:, t], dots[0])
+                asked = detector.needs_eight.repeat(1, weights.gates) & busy  # all gates of a neuron alike
+                eight[t] = asked
+                asked = asked if reuse is None else asked & ~reuse
+                dots = [torch.where(self._any_asks(asked)[:, None], *dots)]
+            settled = dots[0] if memory is None or reuse is None else memory.settle(reuse, dots[0])
             h, c = weights.advance(settled, h, c)
-            outputs[:, t] = h
+            outputs[t] = h
             if detector is not None:
                 detector.observe(c)
-        return outputs, reused, eight
+        return outputs
 
     def _dots(self, way: _Arithmetic, input_dots: Tensor, h: Tensor) -> Tensor:
         """(L, P, R) of one unit."""
         own = way.state(h) @ way.recurrent.T
         return torch.stack([input_dots, own], dim=1) if self.weights.parts == 2 else (input_dots + own)[:, None]
 
-    def _all_agree(self, wanted: Tensor, unit: int) -> Tensor:
-        """(L, R) what is wanted by all busy lanes of the group, whom idle ones do not hold up."""
-        if self.group == 1:
-            return wanted
-        idle = ~self.busy[:, unit, None]
-        agreed = (wanted | idle).view(-1, self.group, wanted.shape[1]).all(dim=1)
-        return agreed.repeat_interleave(self.group, dim=0)
+    def _all_agree(self, wanted: Tensor, busy: Tensor) -> Tensor:
+        """(L, R) what is wanted by all busy lanes of the group; idle ones neither object nor reuse."""
+        if self.group > 1:
+            agreed = (wanted | ~busy).unflatten(0, (-1, self.group)).all(dim=1)
+            wanted = agreed.repeat_interleave(self.group, dim=0)
+        return wanted & busy
 
-    def _any_asks(self, asked: Tensor, unit: int) -> Tensor:
-        """(L, R) what is asked for by some busy lane of the group."""
+    def _any_asks(self, asked: Tensor) -> Tensor:
+        """(L, R) what is asked for by some lane of the group."""
         if self.group == 1:
             return asked
-        some = (asked & self.busy[:, unit, None]).view(-1, self.group, asked.shape[1]).any(dim=1)
-        return some.repeat_interleave(self.group, dim=0)
+        return asked.unflatten(0, (-1, self.group)).any(dim=1).repeat_interleave(self.group, dim=0)
 
 
 def _same(values: Tensor) -> Tensor:

@@ -23,19 +23,21 @@ def shared_by_lanes(spared: npt.NDArray[np.bool_], schedule: Schedule, *, starts
     Args:
         spared: (S, T, R) whether a step of a sequence spares a row.
         schedule: which lane runs what.
-        starts_agree: let a sequence's first step hold nobody up: what disagreement alone costs, starts apart.
+        starts_agree: let a sequence's first step hold nobody up, and count only units in which some lane is past its
+            own: what disagreement alone costs, starts apart.
     """
     total, units = np.zeros(schedule.lanes), np.zeros(schedule.lanes)
     for first in range(0, schedule.sequence.shape[1], UNITS_AT_ONCE):
         window = (slice(None), slice(first, first + UNITS_AT_ONCE))
         sequence, step = schedule.sequence[window], schedule.step[window]
         rows = spared[sequence, step]  # (L, U, R); an idle lane's are the last sequence's, and masked below
+        counted = np.logical_and.accumulate(schedule.busy[window], axis=0)
         if starts_agree:
             rows = rows | (step == 0)[..., None]
+            counted &= np.logical_or.accumulate(step > 0, axis=0)
         share = np.logical_and.accumulate(rows, axis=0).mean(axis=2)  # (L, U)
-        busy = np.logical_and.accumulate(schedule.busy[window], axis=0)
-        total += (share * busy).sum(axis=1)
-        units += busy.sum(axis=1)
+        total += (share * counted).sum(axis=1)
+        units += counted.sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(total / units, dtype=np.float64)
 

@@ -1,0 +1,35 @@
+"""``ebatch reproduce memoization``: neuron-level fuzzy memoization on trained networks, on E-PUR, and in batches."""
+
+from __future__ import annotations
+
+from ebatch_env.reproduction import trained_networks as nets
+from ebatch_env.reproduction.approximate_serving import seeds_text
+from ebatch_env.reproduction.report import Options, Progress, Section
+from ebatch_env.reproduction.sections.memoization import alone, batched
+from ebatch_env.reproduction.sections.memoization.measured import Measured, measure
+
+__all__ = ["run"]
+
+
+def run(options: Options, progress: Progress) -> Section:
+    """Measure everything."""
+    jobs = [(name, seed) for name in nets.names(options) for seed in nets.seeds(options)]
+    found: dict[str, list[Measured]] = {}
+    for number, (name, seed) in enumerate(jobs):
+        progress(0.95 * number / len(jobs), f"{name}, seed {seed}")
+        found.setdefault(name, []).append(measure(name, seed))
+    progress(0.95, "schedulers with memoization on")
+    served = batched.serving(found)
+    progress(1.0, "done")
+    return Section(
+        "memoization",
+        "Neuron-level fuzzy memoization",
+        rows=alone.rows(found),
+        summary=f"{alone.summary(found)} {batched.summary(found, served)}",
+        tables=[*alone.tables(found), *batched.tables(found, served)],
+        charts=[*alone.charts(found), *batched.charts(found)],
+        seeds=(
+            f"Networks trained with seeds {', '.join(map(str, nets.seeds(options)))}, intervals over them (95 %, "
+            f"Student); lanes filled with seed {nets.BATCH_SEED} plus the network's; {seeds_text()}."
+        ),
+    )

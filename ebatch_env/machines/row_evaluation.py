@@ -70,7 +70,7 @@ class RowEvaluation:
         return np.asarray(1.0 + (needed - 1.0) * self._rows_evaluated(lanes), dtype=np.float64)
 
     def lane_macs(self, lanes: FloatArray) -> FloatArray:
-        """Multiply-accumulates at full width per weight, (B+1,): a lane that hits sits out, a group has one precision."""
+        """Multiply-accumulates at full width per weight, (B+1,): who hits sits out, a group has one precision."""
         hit = 0.0 if self.memoization is None else self.memoization.reuse
         return self._over_groups(lambda size: size * (1.0 - hit) * self._work(size), lanes)
 

@@ -196,8 +196,8 @@ def _summary(rows: list[Row], charts: list[Chart], savings: dict[str, dict[str, 
         f"({high}): what it saves depends on the share of weights in the input half, and short sequences pay for loads "
         "it does not spare; the model counts DRAM, the paper does not say. Two things are not known and matter for "
         "batches. The published peak power does not say at which word width it is drawn: the three readings give "
-        f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} lanes. And how "
-        f"often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in throughput with "
+        f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} lanes. And "
+        f"how often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in throughput with "
         f"one to {max(replicas.y):.2f}x, because a step must outrun the load of its weights for T to matter."
     )
 

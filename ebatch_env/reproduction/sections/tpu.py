@@ -213,11 +213,12 @@ def _summary(rows: list[Row]) -> str:
         f"takes at half speed. (3) A vector layer takes {lstm0.element_row_cycles:.1f} and "
         f"{lstm1.element_row_cycles:.1f} cycles per 256 bytes, if all of the time without matrix work is its: the "
         "published time of one instruction. That each moves one row of 256 bytes is a reading formed after seeing the "
-        "counters; it cannot hold for the activations of a convolution (CNN0 would be slower than it is). What does not fit: LSTM1's active and shift "
-        f"cycles give {lstm1.rows:.1f} rows per tile where the batch is {lstm1.batch}. Its useful share and its TOPS "
-        "agree with the rows counted, so the batch is the odd one out, and the rows that rest on it are off by it. "
-        f"Non-matrix cycles of LSTM0 are {error('LSTM0, batch 64: non-matrix')} off: the time of an instruction is known "
-        "to a third. Power does not follow the load as the model's does. The tile arithmetic equals SCALE-Sim's to "
+        "counters; it cannot hold for the activations of a convolution (CNN0 would be slower than it is). What does "
+        f"not fit: LSTM1's active and shift cycles give {lstm1.rows:.1f} rows per tile where the batch is {lstm1.batch}. "
+        "Its useful share and its TOPS agree with the rows counted, so the batch is the odd one out, and the rows that "
+        "rest on it are off by it. "
+        f"Non-matrix cycles of LSTM0 are {error('LSTM0, batch 64: non-matrix')} off: the time of an instruction is "
+        "known to a third. Power does not follow the load as the model's does. The tile arithmetic equals SCALE-Sim's to "
         "the cycle, and ZigZag's to half a per cent once activations share the DRAM as they do there."
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,8 @@ from ebatch_env.approximation.networks import RecurrentClassifier
 from ebatch_env.approximation.schedules import Schedule, queue_in_lanes
 from ebatch_env.approximation.thresholds import Point, sweep
 from ebatch_env.approximation.training import RECIPES, recipe, trained
-from ebatch_env.reproduction.report import Options
+from ebatch_env.reproduction.report import Options, Progress
+from ebatch_env.scoring.pool import in_any_order
 
 SEEDS = (0, 1, 2)
 QUICK_NAMES = ("vowels-lstm", "digits-gru")
@@ -24,6 +27,7 @@ LOSS = 0.01  # the paper's
 LANES = 64
 BATCH_SEED = 1_000  # of the ways to fill lanes, plus the network's seed
 
+Measured = TypeVar("Measured")
 Interval = tuple[float, float] | None
 
 
@@ -34,7 +38,7 @@ def names(options: Options) -> tuple[str, ...]:
 
 def seeds(options: Options) -> tuple[int, ...]:
     """Seeds to train with."""
-    return SEEDS[:2] if options.quick else SEEDS
+    return SEEDS[:1] if options.quick else SEEDS
 
 
 @cache
@@ -76,14 +80,47 @@ def mean_interval(values: Sequence[float]) -> tuple[float, Interval]:
     return float(found.mean()), (float(found.mean()) - half, float(found.mean()) + half)
 
 
-def mean_curve(curves: Sequence[npt.ArrayLike], most: float = 1.0) -> tuple[list[float], list[float], list[float]]:
-    """Mean over seeds at each place of equally long curves, and the ends of the intervals, cut to 0..``most``."""
+def mean_curve(
+    curves: Sequence[npt.ArrayLike], most: float = 1.0, least: float = 0.0
+) -> tuple[list[float], list[float], list[float]]:
+    """Mean over seeds at each place of equally long curves, and the ends of the intervals, cut to what can be."""
     ends = [mean_interval(column) for column in np.asarray(curves, np.float64).T.tolist()]
     low, high = zip(*((m, m) if span is None else span for m, span in ends), strict=True)
-    return [m for m, _ in ends], np.clip(low, 0, most).tolist(), np.clip(high, 0, most).tolist()
+    return [m for m, _ in ends], np.clip(low, least, most).tolist(), np.clip(high, least, most).tolist()
 
 
-def with_interval(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and interval as a table's cell."""
+def with_interval(values: Sequence[float], digits: int = 1, most: float | None = None) -> str:
+    """Mean and interval as a table's cell; with ``most`` the interval is cut to 0..``most``, what a share can be."""
     mean, span = mean_interval(values)
-    return f"{mean:.{digits}f}" + ("" if span is None else f" ({span[0]:.{digits}f}..{span[1]:.{digits}f})")
+    if span is None:
+        return f"{mean:.{digits}f}"
+    low, high = span if most is None else (max(0.0, span[0]), min(most, span[1]))
+    return f"{mean:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def over_networks(found: Mapping[str, Sequence[Measured]], value: Callable[[Measured], float]) -> list[float]:
+    """Means over networks, a value per seed."""
+    return [float(np.mean([value(one) for one in column])) for column in zip(*found.values(), strict=True)]
+
+
+def measure_all(
+    measure: Callable[[str, int], Measured], options: Options, progress: Progress
+) -> dict[str, list[Measured]]:
+    """``measure(name, seed)`` of every network and seed, by name; ``measure`` must be importable by name."""
+    jobs = [_Job(measure, name, seed) for name in names(options) for seed in seeds(options)]
+    results: dict[_Job[Measured], Measured] = {}
+    for job, result in in_any_order(_do, jobs, options.processes):
+        results[job] = result
+        progress(len(results) / len(jobs), f"{job.name}, seed {job.seed}")
+    return {name: [results[job] for job in jobs if job.name == name] for name in names(options)}
+
+
+@dataclass(frozen=True)
+class _Job(Generic[Measured]):
+    measure: Callable[[str, int], Measured]
+    name: str
+    seed: int
+
+
+def _do(job: _Job[Measured]) -> Measured:
+    return job.measure(job.name, job.seed)

@@ -13,11 +13,9 @@ __all__ = ["run"]
 
 def run(options: Options, progress: Progress) -> Section:
     """Measure everything."""
-    jobs = [(name, seed) for name in nets.names(options) for seed in nets.seeds(options)]
-    found: dict[str, list[Measured]] = {}
-    for number, (name, seed) in enumerate(jobs):
-        progress(0.95 * number / len(jobs), f"{name}, seed {seed}")
-        found.setdefault(name, []).append(measure(name, seed))
+    found: dict[str, list[Measured]] = nets.measure_all(
+        measure, options, lambda share, what: progress(0.95 * share, what)
+    )
     progress(0.95, "schedulers with memoization on")
     served = batched.serving(found)
     progress(1.0, "done")

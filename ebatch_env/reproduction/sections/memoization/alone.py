@@ -28,11 +28,6 @@ def reuse_at(found: Found, loss: float = nets.LOSS) -> dict[str, list[float]]:
     return {name: [one.at_loss[loss].reuse for one in seeds] for name, seeds in found.items()}
 
 
-def over_networks(found: Found, value: Callable[[Measured], float]) -> list[float]:
-    """Means over networks, a value per seed."""
-    return [fmean(map(value, column)) for column in zip(*found.values(), strict=True)]
-
-
 def published_savings(reuse: Mapping[str, float] | None = None) -> dict[str, Saving]:
     """Of the papers' networks on the published machine, with the papers' reuse or with another."""
     shares = {one.network: one.share for one in PUBLISHED_MEMOIZATION} if reuse is None else reuse
@@ -56,8 +51,8 @@ def _scaled_to(mean: float) -> dict[str, float]:
 
 def rows(found: Found) -> list[Row]:
     """Measured reuse, and E-PUR with published and with measured reuse, beside what is printed."""
-    reuse, span = nets.mean_interval(over_networks(found, lambda one: one.at_loss[nets.LOSS].reuse))
-    lost, lost_span = nets.mean_interval(over_networks(found, lambda one: _lost(one, nets.LOSS)))
+    reuse, span = nets.mean_interval(nets.over_networks(found, lambda one: one.at_loss[nets.LOSS].reuse))
+    lost, lost_span = nets.mean_interval(nets.over_networks(found, lambda one: _lost(one, nets.LOSS)))
     ours, printed = measured_savings(reuse), published_savings()
     scaled = published_savings(_scaled_to(MEMOIZATION_MEAN.share))
     other = "other networks and data than the paper's"
@@ -117,8 +112,8 @@ def tables(found: Found) -> list[Table]:
                     name,
                     way,
                     ", ".join("never" if point.threshold < 0 else f"{point.threshold:g}" for point in points),
-                    nets.with_interval([100 * point.reuse for point in points]),
-                    nets.with_interval([100 * one.exact for one in seeds]),
+                    nets.with_interval([100 * point.reuse for point in points], most=100),
+                    nets.with_interval([100 * one.exact for one in seeds], most=100),
                     nets.with_interval(lost),
                 )
             )
@@ -208,8 +203,8 @@ def summary(found: Found) -> str:
     lost = {name: 100 * fmean(_lost(one, nets.LOSS) for one in seeds) for name, seeds in found.items()}
     never = [name for name, share in reuse.items() if share == 0.0]
     worst = max(lost, key=lambda name: lost[name])
-    plain = fmean(over_networks(found, lambda one: one.plain.reuse))
-    mean = fmean(over_networks(found, lambda one: one.at_loss[nets.LOSS].reuse))
+    plain = fmean(nets.over_networks(found, lambda one: one.plain.reuse))
+    mean = fmean(nets.over_networks(found, lambda one: one.at_loss[nets.LOSS].reuse))
     printed = published_savings()
     wide = max(
         PUBLISHED_MEMOIZATION, key=lambda one: abs(printed[one.network].energy_saved / (one.energy_saved or 1) - 1)

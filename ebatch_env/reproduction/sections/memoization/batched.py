@@ -13,24 +13,25 @@ from ebatch_env.machines.approximation import MemoizationEffect
 from ebatch_env.machines.savings import Saving
 from ebatch_env.reproduction import trained_networks as nets
 from ebatch_env.reproduction.approximate_serving import (
-    ENV,
     LANES,
+    NOTHING_ON,
     POLICIES,
     SERVED,
     SERVING_LANES,
     Effects,
+    Served,
+    change,
     on_lanes,
     one_share,
     serve,
+    serving_table,
 )
 from ebatch_env.reproduction.report import Chart, Series, Table
 from ebatch_env.reproduction.sections.memoization.measured import FILLINGS, RISING, Measured
 
 Found = Mapping[str, list[Measured]]
-Served = list[tuple[int, str, dict[str, tuple[float, float]]]]  # lanes, what is on, by policy (requests/s, J/request)
 
 STAGGERED, NO_STARTS = FILLINGS[0], FILLINGS[-1]
-NOTHING_ON = "none"
 NOTHING_LEFT = 0.01  # a share of rows not worth the hardware
 
 
@@ -76,7 +77,7 @@ def tables(found: Found, served: Served) -> list[Table]:
     for name, seeds in found.items():
         for way in FILLINGS:
             curves = np.array([[100 * one.fillings[way][a - 1] for a in LANES] for one in seeds])
-            cells = [None if np.isnan(c).any() else nets.with_interval(c.tolist(), 2) for c in curves.T]
+            cells = [None if np.isnan(c).any() else nets.with_interval(c.tolist(), 2, 100) for c in curves.T]
             skipped.append((name, way, *cells))
     shared: list[tuple[str | float | None, ...]] = []
     for name, seeds in found.items():
@@ -87,7 +88,9 @@ def tables(found: Found, served: Served) -> list[Table]:
         if all(len(one.rising) == len(RISING) for one in seeds):
             points = {a: [one.rising[place] for one in seeds] for place, a in enumerate(RISING)}
             for what, value in (("rows skipped, %", "reuse"), ("test accuracy, %", "accuracy")):
-                cells = {a: nets.with_interval([100 * getattr(p, value) for p in ps], 2) for a, ps in points.items()}
+                cells = {
+                    a: nets.with_interval([100 * getattr(p, value) for p in ps], 2, 100) for a, ps in points.items()
+                }
                 shared.append((name, f"threshold searched for these lanes: {what}", *(cells.get(a) for a in LANES)))
     return [
         Table(
@@ -121,24 +124,7 @@ def _worth(told: Sequence[Effects]) -> list[tuple[int, float, Saving]]:
 
 
 def _cells(values: list[list[float]], digits: int) -> list[str]:
-    return [nets.with_interval(column, digits) for column in np.array(values).T.tolist()]
-
-
-def serving_table(served: Served) -> Table:
-    """Schedulers in the environment; ``served`` starts every number of lanes with what is compared against."""
-    table: list[tuple[str | float, ...]] = []
-    without: dict[str, tuple[float, float]] = {}
-    for lanes, what, found in served:
-        without = found if what == NOTHING_ON else without
-        for policy, (rate, energy_j) in found.items():
-            before = without[policy]
-            table.append((lanes, what, policy, rate, 1e3 * energy_j, rate / before[0], 1 - energy_j / before[1]))
-    return Table(
-        "serving",
-        f"Schedulers in {ENV} on a full queue, no deadlines",
-        ("lanes", "on", "policy", "requests/s", "energy, mJ", "throughput, x without", "energy saved, share"),
-        table,
-    )
+    return [nets.with_interval(column, digits, 100) for column in np.array(values).T.tolist()]
 
 
 def charts(found: Found) -> list[Chart]:
@@ -212,8 +198,7 @@ def summary(found: Found, served: Served) -> str:
         return f"{100 * curves[way][lanes - 1]:.1f} %"
 
     full = worth["each lane decides"][LANES.index(32)]
-    last = {what: results for lanes, what, results in served if lanes == 32}
-    rates = [last["each lane decides"][policy][0] / last[NOTHING_ON][policy][0] for policy in POLICIES]
+    rates = [change(served, 32, "each lane decides", policy) for policy in POLICIES]
     return (
         f"In a batch most of it is lost. On {name}, the best case, one lane skips {at(STAGGERED, 1)} of the rows, 8 lanes "
         f"together {at(STAGGERED, 8)}: {gone([curves[STAGGERED][a - 1] for a in LANES])}. Two causes: lanes disagree "
@@ -223,7 +208,6 @@ def summary(found: Found, served: Served) -> str:
         f"their misses fall together: {100 * shared[LANES.index(8)]:.1f} % at 8 lanes, {gone(shared.tolist())}, at no loss "
         f"of accuracy. On E-PUR with 32 lanes the speed-up is {full[2].speed_up:.3f}x; what energy is saved "
         f"({100 * full[2].energy_saved:.0f} %) is multiplications of lanes that hit while the row is read for others. In "
-        f"the environment, 32 lanes, throughput changes by {100 * (rates[0] - 1):+.1f} % under {POLICIES[0]} and "
-        f"{100 * (rates[1] - 1):+.1f} % under {POLICIES[1]}, which changes layers at every step and so moves the memoized "
-        "values as well."
+        f"the environment, 32 lanes: throughput {rates[0][0]:+.1f} % and energy per request {rates[0][1]:+.0f} % under "
+        f"{POLICIES[0]}, {rates[1][0]:+.1f} % and {rates[1][1]:+.0f} % under {POLICIES[1]}."
     )

@@ -203,7 +203,7 @@ class _Layer:
                 asked = detector.needs_eight.repeat(1, weights.gates) & busy  # all gates of a neuron alike
                 eight[t] = asked
                 asked = asked if reuse is None else asked & ~reuse
-                dots = [torch.where(self._any_asks(asked)[:, None], *dots)]
+                dots = [torch.where(self._any_asks(asked)[:, None], dots[0], dots[1])]
             settled = dots[0] if memory is None or reuse is None else memory.settle(reuse, dots[0])
             h, c = weights.advance(settled, h, c)
             outputs[t] = h
@@ -225,9 +225,9 @@ class _Layer:
 
     def _any_asks(self, asked: Tensor) -> Tensor:
         """(L, R) what is asked for by some lane of the group."""
-        if self.group == 1:
-            return asked
-        return asked.unflatten(0, (-1, self.group)).any(dim=1).repeat_interleave(self.group, dim=0)
+        if self.group > 1:
+            asked = asked.unflatten(0, (-1, self.group)).any(dim=1).repeat_interleave(self.group, dim=0)
+        return asked
 
 
 def _same(values: Tensor) -> Tensor:

@@ -39,12 +39,12 @@ class Schedule:
     @property
     def busy(self) -> npt.NDArray[np.bool_]:
         """(L, U) whether the lane works."""
-        return self.sequence != IDLE
+        return np.asarray(self.sequence != IDLE)
 
     @property
     def start(self) -> npt.NDArray[np.bool_]:
         """(L, U) whether a sequence starts here, from a state of zeros."""
-        return self.step == 0
+        return np.asarray(self.step == 0)
 
 
 def compact(length: Integers) -> Schedule:
@@ -71,16 +71,15 @@ def aligned(groups: Iterable[npt.ArrayLike], length: Integers) -> Schedule:
 
 
 def staggered(length: Integers, lanes: int, units: int, rng: np.random.Generator) -> Schedule:
-    """An endless queue in random order, seen after it has run for long: every lane busy, each at a moment of its own.
+    """An endless queue, seen after it has run for long: every lane busy, each at a moment of its own.
 
-    The queue is one random order of all sequences after another. A lane's first sequence is drawn in proportion to
-    length and cut at a random step: that is what an observer finds who comes at a random moment. Steps before the cut
-    are missing from the schedule, so it is for counting (`shared_by_lanes`), not for running; `queue_in_lanes` is.
+    Sequences are drawn independently. A lane's first one is drawn in proportion to length and cut at a random step: that
+    is what an observer finds who comes at a random moment. Steps before the cut are missing from the schedule, so it is
+    for counting (`shared_by_lanes`), not for running; `queue_in_lanes` is.
     """
     check_integer("lanes", lanes, low=1)
     check_integer("units", units, low=1)
     sequence, step = np.empty((lanes, units), np.int64), np.empty((lanes, units), np.int64)
-    waiting: list[int] = []
     for lane in range(lanes):
         row = int(rng.choice(len(length), p=length / length.sum()))
         at, unit = int(rng.integers(length[row])), 0
@@ -88,9 +87,7 @@ def staggered(length: Integers, lanes: int, units: int, rng: np.random.Generator
             until = min(units, unit + int(length[row]) - at)
             sequence[lane, unit:until] = row
             step[lane, unit:until] = np.arange(at, at + until - unit)
-            if not waiting:
-                waiting = rng.permutation(len(length)).tolist()
-            unit, at, row = until, 0, waiting.pop()
+            unit, at, row = until, 0, int(rng.integers(len(length)))
     return Schedule(sequence, step)
 
 

@@ -123,7 +123,7 @@ def train(how: Recipe, seed: int, data: SequenceData | None = None) -> Recurrent
                 logits = network(clean + how.noise * torch.randn_like(clean), length[rows])
                 loss = nn.functional.cross_entropy(logits, label[rows])
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 schedule.step()

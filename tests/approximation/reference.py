@@ -120,10 +120,8 @@ def run_layer(cell, w, u, wb, ub, inputs, start, busy, group, threshold, throttl
                     if threshold is None or neuron.output is None:
                         would[lane] = False
                         continue
-                    if y_b == neuron.binary:
-                        eps = 0.0
-                    else:
-                        eps = abs((y_b - neuron.binary) / y_b) if y_b else math.inf
+                    moved = abs(y_b - neuron.binary)
+                    eps = moved / abs(y_b) if y_b else (math.inf if moved else 0.0)
                     neuron.change = neuron.change + eps if throttling else eps
                     would[lane] = neuron.change <= threshold
                 skip = bool(members) and all(would.values())

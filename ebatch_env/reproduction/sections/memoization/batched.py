@@ -85,13 +85,11 @@ def tables(found: Found, served: Served) -> list[Table]:
         shared.append(
             (name, "test accuracy, %", *_cells([[100 * x for x in one.together_accuracy] for one in seeds], 1))
         )
-        if all(len(one.rising) == len(RISING) for one in seeds):
-            points = {a: [one.rising[place] for one in seeds] for place, a in enumerate(RISING)}
-            for what, value in (("rows skipped, %", "reuse"), ("test accuracy, %", "accuracy")):
-                cells = {
-                    a: nets.with_interval([100 * getattr(p, value) for p in ps], 2, 100) for a, ps in points.items()
-                }
-                shared.append((name, f"threshold searched for these lanes: {what}", *(cells.get(a) for a in LANES)))
+        searched = dict(zip(RISING, zip(*(one.rising for one in seeds), strict=True), strict=False))
+        for what, value in (("rows skipped, %", "reuse"), ("test accuracy, %", "accuracy")):
+            values = {a: [100 * getattr(point, value) for point in points] for a, points in searched.items()}
+            told = {a: nets.with_interval(found_values, 2, 100) for a, found_values in values.items()}
+            shared.append((name, f"threshold searched for these lanes: {what}", *(told.get(a) for a in LANES)))
     return [
         Table(
             "lanes",

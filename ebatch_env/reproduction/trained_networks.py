@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import distributions
+from scipy.special import stdtrit
 
 from ebatch_env.approximation.data import SequenceData, load
 from ebatch_env.approximation.networks import RecurrentClassifier
@@ -76,7 +76,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, Interval]:
     found = np.asarray(values, np.float64)
     if len(found) < 2:
         return float(found.mean()), None
-    half = float(distributions.t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+    half = float(stdtrit(len(found) - 1, (1 + CONFIDENCE) / 2) * found.std(ddof=1) / np.sqrt(len(found)))
     return float(found.mean()), (float(found.mean()) - half, float(found.mean()) + half)
 
 

@@ -61,7 +61,7 @@ def test_independent_lanes_multiply() -> None:
     rng = np.random.default_rng(0)
     spared = rng.random((200, 20, 50)) < 0.7
     curve = shared_by_lanes(spared, staggered(np.full(200, 20), 6, 400, rng))
-    np.testing.assert_allclose(curve, 0.7 ** np.arange(1, 7), rtol=0.03)
+    np.testing.assert_allclose(curve, 0.7 ** np.arange(1, 7), rtol=0.08)
 
 
 def test_one_lane_is_the_evaluation() -> None:

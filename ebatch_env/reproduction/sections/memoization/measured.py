@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,8 @@ class Measured:
         plain: the same for `nets.LOSS` without throttling.
         validated: for a threshold chosen on the validation part instead.
         curves: accuracy and reuse at `CURVE`, with and without throttling.
-        fillings: by way of filling lanes: share of the rows that a lanes all skip, a = 1.. (at `nets.LOSS`).
+        fillings: by way of filling lanes: share of the rows that a lanes all skip, a = 1.., at the threshold for
+            `nets.LOSS`, or at 0 if no threshold keeps the accuracy.
         together: the same for a in `LANES` where lanes evaluate together, staggered; its accuracies.
         together_accuracy: of these runs.
         rising: staggered lanes that evaluate together, for a in `RISING`, with a threshold searched for that a.
@@ -64,6 +65,11 @@ class Measured:
     rising: list[Point]
 
 
+def never(seeds: Sequence[Measured]) -> bool:
+    """Whether no threshold keeps the accuracy within `nets.LOSS`, for no seed."""
+    return all(one.at_loss[nets.LOSS].threshold < 0 for one in seeds)
+
+
 def measure(name: str, seed: int) -> Measured:
     """Train, or take from the cache, and run all of it."""
     net, data = nets.network(name, seed), nets.data(name)
@@ -76,18 +82,24 @@ def measure(name: str, seed: int) -> Measured:
     curves = {throttling: sweep(net, data.test, CURVE, throttling=throttling) for throttling in (True, False)}
     seen = {point.threshold: point for point in curves[True]}
     seen[threshold] = Point(threshold, run.accuracy, run.reuse)
-    groups = together(net, data.test, threshold, name, seed)
+    accuracy = curves[True][0].accuracy
+    groups = [(accuracy, 0.0)] * len(LANES)  # what comes out where nothing is ever reused
+    if threshold >= 0:
+        runs = together(net, data.test, threshold, name, seed)
+        groups = [(group.accuracy, group.reuse) for group in runs]
     return Measured(
         name,
         seed,
-        curves[True][0].accuracy,
+        accuracy,
         {loss: _at(net, data.test, value, seen) for loss, value in chosen.items()},
         _at(net, data.test, plain, {point.threshold: point for point in curves[False]}, throttling=False),
         _at(net, data.test, validated, seen),
         curves,
-        fillings(run, data.test, seed),
-        [group.reuse for group in groups],
-        [group.accuracy for group in groups],
+        fillings(
+            run if threshold >= 0 else evaluate(net, data.test, memoization=FuzzyMemoization(0.0)), data.test, seed
+        ),
+        [reuse for _, reuse in groups],
+        [kept for kept, _ in groups],
         rising_thresholds(net, name, seed),
     )
 

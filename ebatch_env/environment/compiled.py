@@ -10,7 +10,21 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ebatch_env.environment import observations
+from ebatch_env.environment import atomics, observations
+from ebatch_env.environment.atomics import (
+    add,
+    float32_table,
+    float64_row,
+    float64_table,
+    int8_table,
+    int64_table,
+    load,
+    pause,
+    store,
+    uint8_row,
+    uint8_table,
+    uint64_table,
+)
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
 from ebatch_env.workloads import compiled, lengths, modulated
@@ -27,9 +41,19 @@ LATENCY, MAX_DECISIONS = range(2)
 GAIN, SCALE, BEND = range(3)
 # Entries of `skip`, (E,): what a step does with a system.
 STEP, LEAVE, BEGIN = range(3)
+# Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
+# that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
+# whether thread t needs to be woken.
+FINISHED, OVER, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 16, 40
+# Addresses of a step's arrays.
+RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
+WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
+CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
-GROUP = 32  # lanes counted at a time: a counter of 6 bits holds them
+GROUP = 4095  # lanes counted at a time: a counter of 12 bits holds them
+FIVE, TWELVE, SIX_BITS = np.uint64(5), np.uint64(12), np.uint64(63)
+assert END_BINS == 10
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
@@ -81,20 +105,25 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Ten counters of 6 bits share a word, so
-    # that a group of lanes is counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
+    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Five counters of 12 bits share a word, so
+    # that lanes are counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
     for b in range(END_BINS):
         out[n + b] = 0.0
     for low in range(0, n_lanes, GROUP):
-        counts = np.uint64(0)
+        early, late = np.uint64(0), np.uint64(0)
         group = left_of[low : min(low + GROUP, n_lanes)]
         for lane in range(group.size):
-            size = k.bit_length(np.uint64(np.int64(group[lane]) - 1))
-            counts += np.uint64(size < END_BINS) << np.uint64((6 * size) & 63)
+            size = np.uint64(k.bit_length(np.uint64(np.int64(group[lane]) - 1)))
+            early += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
+            size -= FIVE
+            late += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
         within = 0
-        for b in range(END_BINS):
-            within += np.int64((counts >> np.uint64(6 * b)) & np.uint64(63))
+        for b in range(5):
+            within += np.int64((early >> np.uint64(12 * b)) & np.uint64(0xFFF))
             out[n + b] += within * per_lane
+        for b in range(5):
+            within += np.int64((late >> np.uint64(12 * b)) & np.uint64(0xFFF))
+            out[n + 5 + b] += within * per_lane
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most
@@ -185,108 +214,56 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         k.prefetch(ris[n, k.LENGTH], place)
 
 
-def _compile(stamp: int) -> tuple[Any, Any]:
+@njit(**{**k.INLINED, "forceinline": False, "cache": False})  # once per episode: not worth two copies
+def _begin_one(
+    e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+    streams, settings, rates, values, cdf, guide, draws,
+):  # fmt: skip
+    """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
+
+    Returns False if they could not be drawn.
+    """
+    status = DRAWN
+    if count == 0:
+        count = np.int64(settings[REQUESTS])
+        status = draw(
+            count, streams[e], settings, rates, values, cdf, guide, draws,
+            rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
+        )  # fmt: skip
+    f = fs[e]
+    k.begin(count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins)
+    track[e] = 0.0
+    track[e, SEEN_CLOCK] = f[k.CLOCK]
+    return status == DRAWN
+
+
+@njit(**k.INLINED)
+def _wait_for_work(control, mine, end, patience):
+    """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for ``patience`` looks at most.
+
+    Returns WORK, END (the crew is dismissed) or SLEEP.
+    """
+    for _ in range(patience):
+        if load(control, STOP) > 0:
+            return END
+        if load(control, mine) < end:
+            return WORK
+        pause()
+    # Say so first and look once more: whoever puts up work from here on sees a sleeper and wakes it.
+    store(control, mine + 8, 1)
+    if load(control, mine) < end or load(control, STOP) > 0:
+        store(control, mine + 8, 0)
+        return WORK
+    return SLEEP
+
+
+def _compile(stamp: int) -> tuple[Any, ...]:
     """Compile the entry points.
 
     numba's on-disk cache watches this file only. The entry points hold code and constants of other files as well, so
-    ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key.
+    ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key. It must stay the only one:
+    a compiled function among them would make a new key at every start.
     """
-
-    @njit(**k.COMPILED)
-    def begin_one(
-        e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
-        streams, settings, rates, values, cdf, guide, draws,
-    ):  # fmt: skip
-        """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now."""
-        status = DRAWN
-        if stamp < 0:  # keeps the closure value alive
-            return status
-        if count == 0:
-            count = np.int64(settings[REQUESTS])
-            status = draw(
-                count, streams[e], settings, rates, values, cdf, guide, draws,
-                rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
-            )  # fmt: skip
-        f = fs[e]
-        k.begin(
-            count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins
-        )
-        track[e] = 0.0
-        track[e, SEEN_CLOCK] = f[k.CLOCK]
-        return status
-
-    @njit(**k.COMPILED)
-    def advance(
-        low, high, skip, restarts, actions, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s,
-        step_j, alone, track, scales, forms, price, address, limits, codes, masks, constants, streams, settings, rates, values, cdf,
-        guide, final_observation, final_mask, observation, reward, terms, ended, mask, scratch, marks, times, passes, plan, draws,
-    ):  # fmt: skip
-        """Step systems low..high-1; those whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode.
-
-        With ``restarts`` a system whose episode is over begins the next one at once; what was observed at the end is in
-        ``final_observation`` and ``final_mask``. Returns -1; or the first system with an action out of range, in which
-        case none was stepped; or -2 - e if system e's work could not be drawn.
-        """
-        if stamp < 0:
-            return low
-        for e in range(low, high):
-            for column in range(limits.size):
-                if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
-                    return e
-        flat = limits.size == 1 and address[1, 0] > 1
-        problem = -1
-        for e in range(low, high):
-            _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track)
-            if skip[e] == LEAVE:
-                continue
-            f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
-            over = False
-            held = 0.0
-            anew = skip[e] == BEGIN
-            if not anew:
-                for c in range(5):
-                    index = actions[e, k.known(address[0, c])]
-                    if flat:
-                        index = (index // address[1, c]) % address[2, c]
-                    plan[c] = codes[c, k.known(index * address[3, c])]
-                n = i[k.REQUESTS]
-                result = k.EMPTIED
-                if i[k.SERVED] + i[k.SHED] < n:
-                    result = k.decide(
-                        plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine, bins,
-                        scratch, marks, times, passes,
-                    )  # fmt: skip
-                energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
-                share = 1.0 / n
-                terms[e, 0] = -price[0] * energy * share
-                terms[e, 1] = -price[1] * integral * share
-                terms[e, 2] = -price[2] * missed * share
-                terms[e, 3] = -price[3] * shed * share
-                terms[e, 4] = price[4] * (served + shed) * share
-                reward[e] = terms[e, 0] + terms[e, 1] + terms[e, 2] + terms[e, 3] + terms[e, 4]
-                done = i[k.SERVED] + i[k.SHED] == n
-                over = done or i[k.DECISIONS] >= scales[MAX_DECISIONS]
-                ended[0, e] = done
-                ended[1, e] = over and not done
-                held = np.float64(result == k.HELD)
-            while True:
-                if anew:
-                    status = begin_one(
-                        e, 0, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
-                        streams, settings, rates, values, cdf, guide, draws,
-                    )  # fmt: skip
-                    if status != DRAWN:
-                        problem = -2 - e
-                _observe(held, f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e])
-                _write_mask(i, masks, mask[e])
-                if not (over and restarts):
-                    break
-                for m in range(observation.shape[1]):
-                    final_observation[e, m] = observation[e, m]
-                for m in range(mask.shape[1]):
-                    final_mask[e, m] = mask[e, m]
-                over, anew, held = False, True, 0.0
-        return problem
 
     @njit(**k.COMPILED)
     def restart(
@@ -295,25 +272,164 @@ def _compile(stamp: int) -> tuple[Any, Any]:
     ):  # fmt: skip
         """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
 
-        Returns -1, or -2 - e if system e's work could not be drawn.
+        Returns False if some could not be drawn.
         """
-        problem = -1
-        if stamp < 0:
-            return problem
+        drawn = True
+        if stamp < 0:  # keeps the closure value alive
+            return drawn
         for place in range(which.size):
             e = which[place]
-            status = begin_one(
+            drawn &= _begin_one(
                 e, counts[place], fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
-            if status != DRAWN:
-                problem = -2 - e
             _observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
             _write_mask(is_[e], masks, mask[e])
-        return problem
+        return drawn
 
-    return advance, restart
+    @njit(**k.COMPILED)
+    def work(
+        control, me, threads, patience, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
+        track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
+        final_mask, scratch, marks, times, passes, plan, draws, flags,
+    ):  # fmt: skip
+        """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
+        which are in its core's cache, then what others have not come to. See `publish` for the rest.
+
+        With ``patience`` the thread then waits for the next step and goes on, within compiled code because taking the
+        interpreter's lock between steps costs more than a step of few systems. Returns END or SLEEP.
+        """
+        if stamp < 0:
+            return END
+        n = fs.shape[0]
+        flat = limits.size == 1 and address[1, 0] > 1
+        share = me
+        while True:
+            end = (share + 1) * n // threads
+            chunk = n if threads == 1 else (end - share * n // threads + CHUNKS - 1) // CHUNKS
+            low = add(control, THREADS + 16 * share, chunk)
+            if low >= end:
+                share = (share + 1) % threads
+                if share == me:
+                    if patience == 0:
+                        return END
+                    call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads, patience)
+                    if call != WORK:
+                        return call
+                continue
+            high = min(low + chunk, end)
+            restarts = control[RESTARTS] > 0
+            skip = uint8_row(control[SKIP], n)
+            actions = int64_table(control[ACTIONS], n, limits.size)
+            streams = uint64_table(control[STREAMS], n, 3)
+            observation = float32_table(control[OBSERVATION], n, constants.size)
+            reward = float64_row(control[REWARD], n)
+            terms = float64_table(control[TERMS], n, 5)
+            ended = uint8_table(control[ENDED], 2, n)
+            mask = int8_table(control[MASK], n, masks.shape[1])
+            ends, drawn = 0, True
+            for e in range(low, high):
+                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
+                if skip[e] == LEAVE:
+                    continue
+                f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
+                over = False
+                held = 0.0
+                anew = skip[e] == BEGIN
+                if not anew:
+                    for c in range(5):
+                        index = actions[e, k.known(address[0, c])]
+                        if flat:
+                            index = (index // address[1, c]) % address[2, c]
+                        plan[c] = codes[c, k.known(index * address[3, c])]
+                    requests = i[k.REQUESTS]
+                    result = k.EMPTIED
+                    if i[k.SERVED] + i[k.SHED] < requests:
+                        result = k.decide(
+                            plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine,
+                            bins, scratch, marks, times, passes,
+                        )  # fmt: skip
+                    energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
+                    each = 1.0 / requests
+                    terms[e, 0] = -price[0] * energy * each
+                    terms[e, 1] = -price[1] * integral * each
+                    terms[e, 2] = -price[2] * missed * each
+                    terms[e, 3] = -price[3] * shed * each
+                    terms[e, 4] = price[4] * (served + shed) * each
+                    reward[e] = terms[e, 0] + terms[e, 1] + terms[e, 2] + terms[e, 3] + terms[e, 4]
+                    done = i[k.SERVED] + i[k.SHED] == requests
+                    over = done or i[k.DECISIONS] >= scales[MAX_DECISIONS]
+                    flags[0, e] = done
+                    flags[1, e] = over and not done
+                    ends += over
+                    held = np.float64(result == k.HELD)
+                while True:
+                    if anew:
+                        drawn &= _begin_one(
+                            e, 0, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                            streams, settings, rates, values, cdf, guide, draws,
+                        )  # fmt: skip
+                    _observe(held, f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e])
+                    _write_mask(i, masks, mask[e])
+                    if not (over and restarts):
+                        break
+                    for m in range(observation.shape[1]):
+                        final_observation[e, m] = observation[e, m]
+                    for m in range(mask.shape[1]):
+                        final_mask[e, m] = mask[e, m]
+                    over, anew, held = False, True, 0.0
+            for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
+                if skip[e] == STEP:
+                    ended[0, e] = flags[0, e]
+                    ended[1, e] = flags[1, e]
+            add(control, OVER, ends)
+            if not drawn:
+                store(control, NOT_DRAWN, 1)
+            add(control, FINISHED, high - low)
+
+    return restart, work
 
 
-_SOURCES = (k.__file__, observations.__file__, compiled.__file__, lengths.__file__, modulated.__file__)
-advance, restart = _compile(zlib.crc32(b"".join(Path(source).read_bytes() for source in _SOURCES)))
+@njit(**k.COMPILED)
+def publish(control, threads, skip, actions, limits, streams, observation, reward, terms, ended, mask, restarts):
+    """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
+
+    Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
+    episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
+    ``final_mask``. Afterwards ``control`` says how many ended, and whether some work could not be drawn.
+    """
+    n = skip.size
+    for e in range(n):
+        for column in range(limits.size):
+            if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
+                return e
+    control[RESTARTS] = restarts
+    control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
+    control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
+    control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
+    control[OVER], control[NOT_DRAWN] = 0, 0
+    store(control, FINISHED, 0)
+    for thread in range(threads):
+        store(control, THREADS + 16 * thread, thread * n // threads)
+    return -1
+
+
+_SOURCES = (
+    k.__file__,
+    observations.__file__,
+    atomics.__file__,
+    compiled.__file__,
+    lengths.__file__,
+    modulated.__file__,
+)
+restart, work = _compile(zlib.crc32(b"".join(Path(source).read_bytes() for source in _SOURCES)))
+
+
+@njit(**k.COMPILED)
+def wait_for_all(control, n, patience):
+    """Wait until all ``n`` systems are stepped, for ``patience`` looks at most; returns whether they are."""
+    for _ in range(patience):
+        if load(control, FINISHED) >= n:
+            return True
+        pause()
+    return False

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, advance, restart
+from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, restart
+from ebatch_env.environment.crew import Crew
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics
@@ -26,7 +26,7 @@ from ebatch_env.workloads.compiled import NO_LAW, StreamArray, law_of, stream_of
 
 __all__ = ["BEGIN", "LEAVE", "STEP", "Dynamics", "Streams"]
 
-SYSTEMS_PER_THREAD = 128  # a second thread costs about 20 us to wake; with fewer systems it does not pay
+SYSTEMS_PER_THREAD = 24  # with fewer systems another thread does not pay
 
 
 def _forms(system: System) -> npt.NDArray[np.float32]:
@@ -70,7 +70,8 @@ class Dynamics:
 
     After `step` or `restart` these arrays hold the outcome; they are new at every call, so they may be handed out:
         observation float32 (E, D), mask int8 (E, M).
-    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,).
+    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,), and ``ended``, how many
+    episodes are over.
     """
 
     def __init__(self, system: System, n: int, threads: int | None = None, *, record: bool = True) -> None:
@@ -79,7 +80,6 @@ class Dynamics:
         self.n = n
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = max(1, min(cores, n // SYSTEMS_PER_THREAD)) if threads is None else max(1, min(threads, n))
-        self._pool: ThreadPoolExecutor | None = None
         codec = system.actions
         known = system.lengths_known
         self.machine = pack_machine(
@@ -95,7 +95,6 @@ class Dynamics:
             n, system.lanes, system.requests, int(system.workload.lengths.max_length), system.mix_edges
         )
         self.scratch = [Scratch.of(system.lanes, system.table, system.requests) for _ in range(self.threads)]
-        self._plans = np.zeros((self.threads, 5), np.int64)
         self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.ends, s.bits, s.levels, s.hist, s.bins)
         self._rules = tuple(self.machine)
         self._track = np.zeros((n, 6))
@@ -104,8 +103,22 @@ class Dynamics:
         self._price = system.cost_per_unit()
         self._address, self._limits, self._codes = codec.addressing(), codec.limits(), codec.level_table()
         self._masks = np.stack([codec.mask(), codec.mask(hold=False)])
-        # What every step hands to the compiled code: the same for all threads, and each thread's own.
-        self._shared = (
+        law = law_of(
+            system.workload,
+            requests=system.requests,
+            load=system.load,
+            throughput_rps=system.saturation.throughput_rps,
+            deadline_s=system.deadline_s,
+        )
+        self.draws_itself = law is not None  # no Python is needed to begin an episode
+        self._law = NO_LAW if law is None else law
+        self._draws = np.zeros((self.threads, system.requests + self._law.draws))
+        self._no_skip = np.full(n, STEP, np.uint8)
+        self._no_streams: StreamArray = np.zeros((n, 3), np.uint64)
+        self.observation = np.zeros((n, system.observations.size), np.float32)
+        self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
+        self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)
+        shared = (
             *self._state,
             *self._rules,
             self._track,
@@ -117,23 +130,15 @@ class Dynamics:
             self._codes,
             self._masks,
             system.constants,
+            *self._law,
+            self.final_observation,
+            self.final_mask,
         )
-        law = law_of(
-            system.workload,
-            requests=system.requests,
-            load=system.load,
-            throughput_rps=system.saturation.throughput_rps,
-            deadline_s=system.deadline_s,
-        )
-        self.draws_itself = law is not None  # no Python is needed to begin an episode
-        self._law = NO_LAW if law is None else law
-        self._draws = np.zeros((self.threads, system.requests + self._law.draws))
-        self._own = [(*s, p, d) for s, p, d in zip(self.scratch, self._plans, self._draws, strict=True)]
-        self._no_skip = np.full(n, STEP, np.uint8)
-        self._no_streams: StreamArray = np.zeros((n, 3), np.uint64)
-        self.observation = np.zeros((n, system.observations.size), np.float32)
-        self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
-        self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)
+        own = [
+            (*scratch, np.zeros(5, np.int64), draws, np.zeros((2, n), np.uint8))
+            for scratch, draws in zip(self.scratch, self._draws, strict=True)
+        ]
+        self._crew = Crew(n, shared, own)
 
     def restart(self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator]) -> None:
         """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E)."""
@@ -168,7 +173,7 @@ class Dynamics:
         """Begin episodes in ``which`` on the ``counts`` requests in place, or with 0 on such as are drawn now."""
         self.observation = self.observation.copy()
         self.mask = self.mask.copy()
-        problem = restart(
+        drawn = restart(
             which,
             counts,
             *self._state,
@@ -185,7 +190,7 @@ class Dynamics:
             self.observation,
             self.mask,
         )
-        if problem < -1:
+        if not drawn:
             raise self._not_drawn()
 
     def step(
@@ -210,39 +215,24 @@ class Dynamics:
         else:
             self.observation, self.mask = self.observation.copy(), self.mask.copy()
             self.reward, self.terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((2, n), np.bool_)
-        arguments = (
+        self.terminated, self.truncated = ended
+        bad = self._crew.step(
             self._no_skip if skip is None else skip,
-            streams is not None and skip is None,
             actions,
-            *self._shared,
+            self._limits,
             self._no_streams if streams is None else streams.addresses,
-            *self._law,
-            self.final_observation,
-            self.final_mask,
             self.observation,
             self.reward,
             self.terms,
-            ended,
+            ended.view(np.uint8),
             self.mask,
+            streams is not None and skip is None,
         )
-
-        def play(thread: int) -> int:
-            low, high = thread * n // self.threads, (thread + 1) * n // self.threads
-            return int(advance(low, high, *arguments, *self._own[thread]))
-
-        if self.threads == 1:
-            bad = int(advance(0, n, *arguments, *self._own[0]))
-        else:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads - 1, "ebatch")
-            others = [self._pool.submit(play, thread) for thread in range(1, self.threads)]
-            results = [play(0), *(future.result() for future in others)]
-            bad = max(results) if max(results) >= 0 else min(results)
-        self.terminated, self.truncated = ended
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))
-        if bad < -1:
+        self.ended = self._crew.ended
+        if self._crew.not_drawn:
             raise self._not_drawn()
 
     def _not_drawn(self) -> ValueError:
@@ -270,6 +260,4 @@ class Dynamics:
 
     def close(self) -> None:
         """Release the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        self._crew.close()

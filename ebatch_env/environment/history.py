@@ -128,7 +128,7 @@ class History:
         left = np.where(before[k.REQUEST, lane] == request, before[k.LEFT, lane], self.ri[k.LENGTH, request])
         ready = entered <= self.f[k.LAST_START]
         # Boundaries between steps in each pass, (n, S+1), as if nobody had joined ...
-        pass_s = scratch.passes[0].copy()
+        pass_s = scratch.passes.copy()
         rows = np.full(table.n_layers, int(self.i[k.LAST_LANE_STEPS]))
         rows[0] = (busy + int(self.i[k.LAST_STARTED])) * int(self.i[k.LAST_T])
         gemm_s = np.maximum(table.input_floor_s, rows * table.input_row_s)

@@ -90,7 +90,7 @@ class EBatchVecEnv(VecEnv):
         self._lengths += 1
         dones = dynamics.terminated | dynamics.truncated
         infos = self._infos
-        if dones.any():
+        if dynamics.ended > 0:
             infos = infos.copy()
             ended = np.flatnonzero(dones)
             if not itself:

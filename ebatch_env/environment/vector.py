@@ -73,6 +73,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         self._columns = self.system.actions.columns
         self._streams: Streams | None = None
         self._over = np.zeros(self.num_envs, np.bool_)
+        self._any_over = False
         self._everywhere = np.ones(self.num_envs, np.bool_)
 
     def reset(
@@ -95,6 +96,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         else:
             self.dynamics.load([trace] * which.size, which)
         self._over[which] = False
+        self._any_over = bool(self._over.any())
         return self.dynamics.observation, self._info()
 
     def _seed(self, seed: int | list[int | None] | None, which: npt.NDArray[np.intp]) -> Streams:
@@ -138,7 +140,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         # Compiled code begins the next episodes itself, unless the records of the last are still to be read or a
         # workload of the user's draws the work.
         itself = dynamics.draws_itself and not self._episode_metrics
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._over.any():
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._any_over:
             dynamics.step(rows, np.where(self._over, BEGIN if itself else LEAVE, STEP).astype(np.uint8), streams)
             if not itself:
                 dynamics.restart(np.flatnonzero(self._over), streams)
@@ -146,10 +148,11 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             dynamics.step(rows, None, streams if same_step and itself else None)
         terminated, truncated = dynamics.terminated, dynamics.truncated
         over = terminated | truncated
+        self._any_over = dynamics.ended > 0
         info = self._info()
         info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
         info["_rewards"] = self._everywhere
-        if over.any():
+        if self._any_over:
             ended = np.flatnonzero(over)
             last = self._final_info(ended, truncated)
             if same_step:

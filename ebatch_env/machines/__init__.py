@@ -11,19 +11,25 @@ from typing import Any, cast
 
 from ebatch_env.errors import fail
 from ebatch_env.machines.base import Accelerator
+from ebatch_env.machines.brainwave import Brainwave
 from ebatch_env.machines.epur import EPUR
 from ebatch_env.machines.epur_energy import ENERGY_SETS, EPUREnergy
 from ebatch_env.machines.handmade import BatchServer, ToyMachine
+from ebatch_env.machines.plasticine import Plasticine
 from ebatch_env.machines.tpu import TPUv1
+from ebatch_env.machines.v100 import V100
 
 __all__ = [
     "ENERGY_SETS",
     "ENTRY_POINTS",
     "EPUR",
     "MACHINES",
+    "V100",
     "Accelerator",
     "BatchServer",
+    "Brainwave",
     "EPUREnergy",
+    "Plasticine",
     "TPUv1",
     "ToyMachine",
     "machine_names",
@@ -39,6 +45,10 @@ _MACHINES: tuple[Accelerator, ...] = (
     EPUR(spill=True, name="epur-spill"),  # intermediate results through DRAM: long sequences read from both ends
     TPUv1(),
     TPUv1(notifies=False, name="tpu-baseline"),
+    Plasticine(),
+    Brainwave(),
+    V100(),
+    V100(notifies=False, name="v100-baseline"),  # one library call per round: nothing joins, lanes are padded
     ToyMachine(),
     BatchServer(),
 )

@@ -87,6 +87,15 @@ def iqm_interval(values: FloatArray) -> tuple[float, float]:
     return _ends(means)
 
 
+def mean_interval(values: FloatArray) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the arithmetic mean of ``values`` (n,); NaN if n < 2."""
+    n = values.size
+    if n < 2:
+        return np.nan, np.nan
+    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(n, size=(RESAMPLES, n))
+    return _ends(values[draws].mean(axis=1))
+
+
 def stratified_interval(strata: Sequence[FloatArray]) -> tuple[float, float]:
     """The same of several groups pooled, each resampled within itself; NaN if none has two values."""
     if all(group.size < 2 for group in strata):

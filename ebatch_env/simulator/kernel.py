@@ -20,7 +20,7 @@ and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (
 1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (L+1,) `CostTable.alone_s` of
 each length, see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) length -> bin.
 
-``scratch`` int32, ``marks`` uint64 (T+2, W), ``times`` float64 (T+2,) and ``passes`` float64 (2, n) belong to the calling
+``scratch`` int32, ``marks`` uint64 ((T+2) W,), ``times`` float64 (T+2,) and ``passes`` float64 (2, n) belong to the calling
 thread; after a round they hold its a_1..a_S, who completed, and the times of its passes. Unpredictable branches and
 memory traffic are what bounds thousands of systems: hence loops without branches, sets as bits, one row per quantity,
 and no row touched in vain (``RECORD``).
@@ -204,7 +204,7 @@ def prefetch(typing: Any, row: Any, place: Any) -> Any:
 @njit(**INLINED)
 def _tree_add(bits, levels, p):
     for level in range(levels.size - 1):
-        word = levels[level] + (p >> 6)
+        word = known(levels[level] + (p >> 6))
         before = bits[word]
         bits[word] = before | (_ONE << np.uint64(p & 63))
         if before != _ZERO:
@@ -215,7 +215,7 @@ def _tree_add(bits, levels, p):
 @njit(**INLINED)
 def _tree_remove(bits, levels, p):
     for level in range(levels.size - 1):
-        word = levels[level] + (p >> 6)
+        word = known(levels[level] + (p >> 6))
         after = bits[word] & ~(_ONE << np.uint64(p & 63))
         bits[word] = after
         if after != _ZERO:
@@ -230,11 +230,11 @@ def _tree_next(bits, levels, p):
         word = p >> 6
         if levels[level] + word >= levels[level + 1]:
             return -1
-        found = bits[levels[level] + word] & (_FULL << np.uint64(p & 63))
+        found = bits[known(levels[level] + word)] & (_FULL << np.uint64(p & 63))
         if found != _ZERO:
             p = (word << 6) + _lowest(found)
             for below in range(level - 1, -1, -1):
-                p = (p << 6) + _lowest(bits[levels[below] + p])
+                p = (p << 6) + _lowest(bits[known(levels[below] + p)])
             return p
         p = word + 1
     return -1
@@ -247,11 +247,11 @@ def _tree_previous(bits, levels, p):
         if p < 0:
             return -1
         word = p >> 6
-        found = bits[levels[level] + word] & (_FULL >> np.uint64(63 - (p & 63)))
+        found = bits[known(levels[level] + word)] & (_FULL >> np.uint64(63 - (p & 63)))
         if found != _ZERO:
             p = (word << 6) + _highest(found)
             for below in range(level - 1, -1, -1):
-                p = (p << 6) + _highest(bits[levels[below] + p])
+                p = (p << 6) + _highest(bits[known(levels[below] + p)])
             return p
         p = word - 1
     return -1
@@ -272,12 +272,12 @@ def _sections(bits, levels, lanes):
 @njit(**INLINED)
 def _bit(bits, section, r):
     """1 if ``r`` is in the set, else 0."""
-    return np.int64((bits[section + (r >> 6)] >> np.uint64(r & 63)) & _ONE)
+    return np.int64((bits[known(section + (r >> 6))] >> np.uint64(r & 63)) & _ONE)
 
 
 @njit(**INLINED)
 def _clear(bits, section, r):
-    bits[section + (r >> 6)] &= ~(_ONE << np.uint64(r & 63))
+    bits[known(section + (r >> 6))] &= ~(_ONE << np.uint64(r & 63))
 
 
 @njit(**INLINED)
@@ -290,7 +290,7 @@ def _fill_range(bits, section, first, end):
             mask &= _FULL << np.uint64(first & 63)
         if word == high:
             mask &= _FULL >> np.uint64(63 - ((end - 1) & 63))
-        bits[section + word] |= mask
+        bits[known(section + word)] |= mask
 
 
 @njit(**INLINED)
@@ -311,7 +311,7 @@ def _arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, b
         steps += length
         arrivals += arrival
         after += arrival - origin
-        i[MIX + bins[length]] += 1
+        i[known(MIX + bins[length])] += 1
         if ordered:
             last = known(ends[LAST, length])
             ri[LATER, last] = r
@@ -320,7 +320,7 @@ def _arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, b
             ends[FIRST, length] = r if last == spare else ends[FIRST, length]
             _tree_add(bits, levels, length)
         r += 1
-        arrival = rf[ARRIVAL, r]
+        arrival = rf[ARRIVAL, known(r)]
     _fill_range(bits, waiting, first, r)
     i[NEXT] = r
     i[WAITING] += r - first
@@ -350,11 +350,13 @@ def _unlink(r, length, i, ri, ends, bits, waiting, levels):
 def _oldest(i, bits, waiting):
     """The oldest waiting request; there is one."""
     word = known(i[HEAD] >> 6)
-    while bits[waiting + word] == _ZERO:
+    members = bits[known(waiting + word)]
+    while members == _ZERO:
         word += 1
-    r = (word << 6) + _lowest(bits[waiting + word])
+        members = bits[known(waiting + word)]
+    r = known((word << 6) + _lowest(members))
     i[HEAD] = r
-    return known(r)
+    return r
 
 
 @njit(**INLINED)
@@ -390,6 +392,7 @@ def _enter(
     ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
     anchor = ri[LENGTH, _oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
     word = free
+    words = (lanes.shape[1] + 63) >> 6
     steps = 0
     arrivals = 0.0
     late = i[WAIT_LATE]
@@ -402,22 +405,25 @@ def _enter(
             _unlink(r, length, i, ri, ends, bits, waiting, levels)
         steps += length
         arrivals += rf[ARRIVAL, r]
-        i[MIX + bins[length]] -= 1
+        i[known(MIX + bins[length])] -= 1
         if late > 0:
             late -= rf[DEADLINE, r] <= swept
-        while bits[word] == _ZERO:
-            word += 1
-        lane = ((word - free) << 6) + _lowest(bits[word])
-        bits[word] &= bits[word] - _ONE
+        members = bits[word]
+        while members == _ZERO:
+            word = known(word + 1)
+            members = bits[word]
+        lane = known(((word - free) << 6) + _lowest(members))
+        bits[word] = members & (members - _ONE)
         end = length + steps_done
         lanes[REQUEST, lane] = r
         lanes[LEFT, lane] = end
         lanes[TOTAL, lane] = length
         if register and end <= planned:
+            end = known(end)
             ends_at[end] += 1
-            marks[end, lane >> 6] |= _ONE << np.uint64(lane & 63)
-            done[n_done] = r
-            done_at[n_done] = end
+            marks[known(end * words + (lane >> 6))] |= _ONE << np.uint64(lane & 63)
+            done[known(n_done)] = r
+            done_at[known(n_done)] = end
             n_done += 1
         if record:
             ri[LANE, r] = lane
@@ -649,7 +655,7 @@ def _run_round(
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
     n_lanes = lanes.shape[1]
-    words = marks.shape[1]
+    words = (n_lanes + 63) >> 6
     free, waiting, unresolved = _sections(bits, levels, n_lanes)
     order = plan[PLAN_ORDER] if machine[KNOWN] > 0 else FIRST_COME
     notifies = machine[NOTIFIES] > 0
@@ -689,8 +695,8 @@ def _run_round(
     planned_32 = np.int32(planned)
     for s in range(planned + 1):
         ends_at[s] = 0
-        for word in range(words):
-            marks[s, word] = _ZERO
+    for place in range((planned + 1) * words):
+        marks[place] = _ZERO
     for word in range(words):
         members = _ZERO
         group = left_of[word << 6 : min(n_lanes, (word + 1) << 6)]
@@ -703,9 +709,9 @@ def _run_round(
             members ^= lowest
             left = known(left_of[lane])
             ends_at[left] += 1
-            marks[left, word] |= lowest
-            done[n_done] = lanes[REQUEST, lane]
-            done_at[n_done] = left
+            marks[known(left * words + word)] |= lowest
+            done[known(n_done)] = request_of[lane]
+            done_at[known(n_done)] = left
             n_done += 1
     joins = plan[PLAN_JOINS] > 0 and notifies and not whole
 
@@ -718,6 +724,9 @@ def _run_round(
     arrived_after = 0.0  # s, sum over the arrivals of the time from the round's start to then
     joined = 0
     lane_steps, useful = 0, 0
+    last = known(n_layers - 1)
+    # s, compute time of the layers in between, and of the last one up to each step.
+    middle_s, last_s = machine[MIDDLE_S], 0.0
     steps = 0
     for s in range(1, planned + 1):
         if joins and busy < n_lanes and admitted < limit:
@@ -741,21 +750,19 @@ def _run_round(
         active_at[s] = active
         lane_steps += active
         useful += busy
+        energy += step_j[active]
+        middle_s += step_s[n_layers, active]
+        last_s += step_s[last, active]
         b += step_s[0, active]
-        times[s] = b
+        times[s] = b if n_layers == 1 else last_s
         steps = s
         busy -= ends_at[s]
         for word in range(words):
-            bits[free + word] |= marks[s, word]
+            bits[known(free + word)] |= marks[known(s * words + word)]
     end_s[0] = b
 
     # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not
     # be gone through one by one, except to record their times.
-    middle_s = machine[MIDDLE_S]
-    for s in range(1, steps + 1):
-        active = known(active_at[s])
-        energy += step_j[active]
-        middle_s += step_s[n_layers, active]
     loaded = ready
     before = b
     if prefetches or record:
@@ -775,19 +782,17 @@ def _run_round(
             for layer in range(1, n_layers - 1):
                 middle_s += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
         b = before + middle_s
+    first_step = 0.0  # s, when the last layer's begins
     if n_layers > 1:
-        layer = n_layers - 1
         if prefetches:
-            loaded = max(loaded, start_s[layer - 1]) + layers[LOAD_S, layer]
+            loaded = max(loaded, start_s[last - 1]) + layers[LOAD_S, last]
             b = max(b, loaded)
         else:
-            b += layers[LOAD_S, layer]
-        start_s[layer] = b
-        b += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
-        for s in range(1, steps + 1):
-            b += step_s[layer, known(active_at[s])]
-            times[s] = b
-        end_s[layer] = b
+            b += layers[LOAD_S, last]
+        start_s[last] = b
+        first_step = b + max(layers[FLOOR_S, last], lane_steps * layers[ROW_S, last])
+        b = first_step + last_s
+        end_s[last] = b
     if prefetches:
         f[READY] = start_s[n_layers - 1] + layers[LOAD_S, 0]
 
@@ -797,7 +802,7 @@ def _run_round(
     swept = f[SWEPT]
     for k in range(n_done):
         r = known(done[k])
-        completion = times[known(done_at[k])] if notifies else b
+        completion = first_step + times[known(done_at[k])] if notifies else b
         early += completion - t
         # Deadlines that pass from here on are counted by `_sweep_deadlines`, which sees who is unresolved by then.
         deadline = rf[DEADLINE, r]

@@ -147,7 +147,7 @@ class Scratch(NamedTuple):
     """What a thread needs besides the systems; after a round it holds the round's course."""
 
     scratch: npt.NDArray[np.int32]  # (kernel.scratch_size,)
-    marks: npt.NDArray[np.uint64]  # (T+2, W)
+    marks: npt.NDArray[np.uint64]  # ((T+2) W,)
     times: FloatArray  # (T+2,)
     passes: FloatArray  # (2, n) start and end of each pass
 
@@ -157,7 +157,7 @@ class Scratch(NamedTuple):
         steps = table.max_time_steps + 2
         return cls(
             np.zeros(k.scratch_size(lanes, table.max_time_steps, requests), np.int32),
-            np.zeros((steps, (lanes + 63) // 64), np.uint64),
+            np.zeros(steps * ((lanes + 63) // 64), np.uint64),
             np.zeros(steps),
             np.zeros((2, table.n_layers)),
         )

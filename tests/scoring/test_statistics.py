@@ -18,6 +18,7 @@ from ebatch_env.scoring.statistics import (
     improvements,
     interquartile_mean,
     iqm_interval,
+    mean_interval,
     stratified_interval,
 )
 
@@ -58,6 +59,14 @@ def test_interval_of_equal_values_and_of_too_few() -> None:
     for n in (0, 1):
         assert all(math.isnan(end) for end in iqm_interval(np.ones(n)))
     assert all(math.isnan(end) for end in stratified_interval([np.ones(1), np.ones(1)]))
+
+
+def test_mean_interval_is_the_percentile_bootstrap() -> None:
+    values = np.random.default_rng(4).exponential(size=40)
+    found = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(5))
+    assert mean_interval(values) == pytest.approx(tuple(found.confidence_interval), rel=0.02)
+    assert mean_interval(np.full(5, 2.0)) == (2.0, 2.0)
+    assert all(math.isnan(end) for end in mean_interval(np.ones(1)))
 
 
 def test_interval_covers_about_as_often_as_it_says() -> None:

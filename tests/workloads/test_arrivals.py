@@ -7,7 +7,7 @@ import pytest
 
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import MMPP, AllAtOnce, Arrivals, Diurnal, GammaRenewal, Poisson, Replay, write_csv
-from ebatch_env.workloads.modulated import _diurnal, _mmpp, shipped_profile
+from ebatch_env.workloads.modulated import diurnal, mmpp, shipped_profile
 
 KINDS = [
     Poisson(),
@@ -99,7 +99,7 @@ def test_mmpp_kernel_inverts_the_integrated_rate() -> None:
     rates, means = (0.5, 4.0), (6.0, 3.0)
     for threshold in (0.0, 1e9):
         out = np.empty(300)
-        assert _mmpp(draws, out, threshold, rates, means)
+        assert mmpp(draws, out, threshold, rates, means)
         state = (np.arange(200) + (threshold > 0.0)) % 2
         stays = draws[301:] * np.array(means)[state]
         edges = np.concatenate([[0.0], np.cumsum(stays)])
@@ -141,7 +141,8 @@ def test_diurnal_kernel_inverts_the_integrated_rate() -> None:
         integral = np.concatenate([[0.0], np.cumsum(widths * rates)])
         keep = np.append(True, np.diff(integral) > 0.0)  # np.interp wants it to rise; slots without arrivals go last
         wanted = np.interp(np.cumsum(gaps), integral[keep], edges[keep])
-        got = _diurnal(gaps, phase, 2.5, profile)
+        got = np.empty(gaps.size)
+        diurnal(gaps, phase, 2.5, profile, got)
         empty = rates[np.searchsorted(edges, got, side="right") - 1] == 0.0
         assert not empty.any()
         busy = ~np.isin(np.searchsorted(edges, wanted, side="right") - 1, np.flatnonzero(rates == 0.0))

@@ -1,0 +1,109 @@
+"""``ebatch reproduce e-batch``: E-BATCH over cellular batching and padding on E-PUR and TPU, against the paper's abstract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ebatch_env.reproduction.report import Options, Progress, Section
+from ebatch_env.reproduction.sections.headline import loads, mechanisms, saturated, sensitivity
+from ebatch_env.reproduction.sections.headline.cases import CASES, MACHINES, headline_networks
+from ebatch_env.reproduction.sections.headline.summary import summary
+from ebatch_env.scoring.pool import in_any_order
+from ebatch_env.scoring.seeds import EVALUATION_SEED, TUNING_SEED
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        seeds: episodes on a full queue.
+        requests_per_lane: of each of them.
+        loads: shares of E-BATCH's saturated throughput.
+        load_seeds: episodes at each load.
+        requests: of each of them.
+    """
+
+    seeds: int
+    requests_per_lane: int
+    loads: tuple[float, ...]
+    load_seeds: int
+    requests: int
+
+
+QUICK = Size(4, 16, (0.4, 0.8, 1.1), 3, 320)
+FULL = Size(16, 48, (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1), 8, 1024)
+
+
+class Job(Protocol):
+    """A piece of work: plain data, so that another process can do it."""
+
+    def run(self) -> Any:
+        """Measure."""
+        ...
+
+
+def run(options: Options, progress: Progress) -> Section:
+    """Measure everything."""
+    size = QUICK if options.quick else FULL
+    seeds = tuple(range(EVALUATION_SEED, EVALUATION_SEED + size.seeds))
+    jobs: list[Job] = [
+        *(saturated.SaturatedJob(m, name, seeds, size.requests_per_lane) for m in MACHINES for name in CASES),
+        *(
+            mechanisms.MechanismJob(m, name, seeds, size.requests_per_lane)
+            for m in MACHINES
+            for name in headline_networks()
+        ),
+        *loads.jobs(size.loads, seeds[: size.load_seeds], size.requests),
+        *(
+            sensitivity.SensitivityJob(number, size.requests_per_lane)
+            for number in range(len(sensitivity.variations()))
+        ),
+    ]
+    results = run_jobs(jobs, options.processes, progress)
+
+    def of(kind: type[Any]) -> list[Any]:
+        return [result for result in results if isinstance(result, kind)]
+
+    found = {(item.machine, item.network): item for item in of(saturated.Saturated)}
+    switched, loaded = of(mechanisms.Mechanisms), of(loads.Loaded)
+    knees, sensitive = of(loads.Knee), of(sensitivity.Sensitive)
+    return Section(
+        name="e-batch",
+        title="E-BATCH over cellular batching and padding",
+        rows=saturated.rows(found),
+        summary=summary(found, switched, loaded, knees, sensitive),
+        tables=[
+            *saturated.tables(found),
+            *mechanisms.tables(switched),
+            *loads.tables(loaded, knees),
+            *sensitivity.tables(sensitive),
+        ],
+        charts=[
+            *saturated.charts(found),
+            *mechanisms.charts(switched, found),
+            *loads.charts(loaded, knees),
+            *sensitivity.charts(sensitive),
+        ],
+        seeds=(
+            f"Seeds {seeds[0]}..{seeds[-1]} on a full queue and {seeds[0]}..{seeds[size.load_seeds - 1]} under load, "
+            f"{TUNING_SEED} to choose a fixed T, {TUNING_SEED + 1} for the sensitivity."
+        ),
+    )
+
+
+def run_jobs(jobs: Sequence[Job], processes: int, progress: Progress) -> list[Any]:
+    """Results of the jobs, in their order."""
+    results: dict[int, Any] = {}
+    for (number, job), result in in_any_order(_run_job, list(enumerate(jobs)), processes):
+        results[number] = result
+        progress(len(results) / len(jobs), type(job).__name__.removesuffix("Job").lower())
+    return [results[number] for number in range(len(jobs))]
+
+
+def _run_job(item: tuple[int, Job]) -> Any:
+    return item[1].run()

@@ -1,0 +1,182 @@
+"""Does the number of time-steps per round still matter where no weights reload, and where a launch costs much?
+
+Schedulers play `ENV` on each machine at several loads. Every family of schedulers has the same number of settings, all
+with the same queue order and shedding; the best on one half of the episodes is scored on the other. Constant plans are
+scored at every T besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ebatch_env.errors import FloatArray
+from ebatch_env.machines import MACHINES
+from ebatch_env.networks import network
+from ebatch_env.scenarios import scenario
+from ebatch_env.scoring.jobs import PolicySpec
+from ebatch_env.scoring.runner import evaluate
+from ebatch_env.scoring.seeds import EVALUATION_SEED
+from ebatch_env.scoring.statistics import interquartile_mean, iqm_interval
+
+ENV = "ebatch/EPUR-Translation-v0"  # MNMT, bursts, deadlines; the machine is replaced
+LANES = 64  # the environment's default
+_SERVICE = {"order": "shortest", "shed": True}
+
+
+def _grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
+    """Every combination."""
+    settings: list[dict[str, Any]] = [{}]
+    for name, options in values.items():
+        settings = [{**setting, name: option} for setting in settings for option in options]
+    return settings
+
+
+_SIZES = (1.0, 1 / 16, 1 / 4, 1 / 2)
+_CONSTANT = {"longest": False, "admit": 1.0, "joins": True}
+# Eight settings each; a quick run has the first three.
+FAMILIES: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
+    {
+        "constant": [{**_CONSTANT, "time_steps": t} for t in (8, 1, 64, 2, 4, 16, 32, 128)],
+        "ebatch": [{**x, "hurry": 0.0} for x in _grid(latency_weight=(0.3, 3.0), lag=(0.5, 0.0, 2.0, 1.0))],
+        "cellular": _grid(size=_SIZES, steps=(4, 2)),
+        "continuous": _grid(size=_SIZES, iterations=(8, 1)),
+        "padded": _grid(size=_SIZES, timeout=(0.1, 0.001)),
+    }
+)
+MACHINE_NAMES = ("epur", "plasticine", "v100", "v100-baseline")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is played: requests of an episode, and episodes; the first half of them chooses, the second scores."""
+
+    loads: Sequence[float] = (0.5, 0.8, 1.1)
+    requests: int = 512
+    episodes: int = 64
+    settings: int = 8
+    machines: Sequence[str] = MACHINE_NAMES
+
+
+FULL = Budget()
+QUICK = Budget(loads=(0.8,), requests=256, episodes=32, settings=3, machines=("plasticine", "v100"))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Interquartile mean of a cost or of a ratio of costs over the episodes, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: FloatArray) -> Score:
+        """Of one value per episode, shape (n,)."""
+        return cls(float(interquartile_mean(values)), *iqm_interval(values))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends."""
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One machine at one load.
+
+    Attributes:
+        machine, load: which.
+        steps: T of the constant plans, ascending.
+        by_steps: their scores.
+        best_steps: the T that was cheapest on the episodes that choose.
+        by_family: score of each family's best setting.
+        chosen: that setting, as text.
+        worst_over_best: cost of the dearest T over that of `best_steps`, episode by episode.
+        over_constant: cost of each other family's best over that of the best constant plan, episode by episode, less 1.
+    """
+
+    machine: str
+    load: float
+    steps: Sequence[int]
+    by_steps: Sequence[Score]
+    best_steps: int
+    by_family: Mapping[str, Score]
+    chosen: Mapping[str, str]
+    worst_over_best: Score
+    over_constant: Mapping[str, Score]
+
+
+def families(machine: str, settings: int) -> dict[str, list[PolicySpec]]:
+    """The schedulers to play on a machine: of each family that many settings, T no larger than the machine's limit."""
+    limit = MACHINES[machine].cost_table(network(str(scenario(ENV).keywords["network"])), LANES).max_time_steps
+    found: dict[str, list[PolicySpec]] = {}
+    for family, grid in FAMILIES.items():
+        offered = [knobs for knobs in grid if knobs.get("time_steps", 1) <= limit]
+        found[family] = [_spec(family, knobs) for knobs in offered[:settings]]
+    return found
+
+
+def _spec(family: str, knobs: Mapping[str, Any]) -> PolicySpec:
+    shown = ", ".join(f"{name} {value:g}" for name, value in knobs.items() if name not in (*_CONSTANT, "hurry"))
+    return PolicySpec(f"{family}: {shown}", family, {**knobs, **_SERVICE})
+
+
+def outcomes(budget: Budget, processes: int, progress: Callable[[float, str], None]) -> list[Outcome]:
+    """Play everything; the figures depend on the budget only."""
+    found = []
+    cases = [(machine, load) for machine in budget.machines for load in budget.loads]
+    for place, (machine, load) in enumerate(cases):
+        progress(place / len(cases), f"{machine} at load {load:g}")
+        found.append(_outcome(machine, load, budget, processes))
+    return found
+
+
+def _outcome(machine: str, load: float, budget: Budget, processes: int) -> Outcome:
+    overrides = {"accelerator": machine, "load": load, "requests": budget.requests, "lanes": LANES}
+
+    offered = families(machine, budget.settings)
+    everything = [spec for specs in offered.values() for spec in specs]
+    records = evaluate(ENV, everything, budget.episodes, EVALUATION_SEED, processes=processes, overrides=overrides)
+    cost = {spec.label: np.array([r.cost for r in records if r.policy == spec.label]) for spec in everything}
+    half = budget.episodes // 2
+    best = {
+        family: min(specs, key=lambda spec: float(interquartile_mean(cost[spec.label][:half])))
+        for family, specs in offered.items()
+    }
+    scored = {label: costs[half:] for label, costs in cost.items()}
+    constants = sorted(offered["constant"], key=lambda spec: int(spec.knobs["time_steps"]))
+    by_steps = [Score.of(scored[spec.label]) for spec in constants]
+    reference = scored[best["constant"].label]
+    dearest = constants[int(np.argmax([score.value for score in by_steps]))]
+    return Outcome(
+        machine=machine,
+        load=load,
+        steps=[int(spec.knobs["time_steps"]) for spec in constants],
+        by_steps=by_steps,
+        best_steps=int(best["constant"].knobs["time_steps"]),
+        by_family={family: Score.of(scored[spec.label]) for family, spec in best.items()},
+        chosen={family: spec.label.partition(": ")[2] for family, spec in best.items()},
+        worst_over_best=Score.of(scored[dearest.label] / reference),
+        over_constant={
+            family: Score.of(scored[spec.label] / reference - 1.0)
+            for family, spec in best.items()
+            if family != "constant"
+        },
+    )
+
+
+def one_for_all_loads(found: Sequence[Outcome], machine: str) -> tuple[int, float]:
+    """The single T with the least mean relative cost over a machine's loads, and its worst excess over a load's best.
+
+    This is chosen in hindsight, on the very episodes that score it, on both sides alike.
+    """
+    rows = [outcome for outcome in found if outcome.machine == machine]
+    cost = np.array([[score.value for score in outcome.by_steps] for outcome in rows])  # (loads, T)
+    excess = cost / cost.min(axis=1, keepdims=True)
+    chosen = int(np.argmin(excess.mean(axis=0)))
+    return rows[0].steps[chosen], float(excess[:, chosen].max() - 1.0)

@@ -4,6 +4,13 @@ The schemes run here; what they are worth on E-PUR is `ebatch_env.machines.appro
 ``approximation`` (torch, and the packages that hold the data); nothing else in `ebatch_env` imports this package.
 """
 
+import importlib.util
+
+if importlib.util.find_spec("torch") is None:
+    raise ModuleNotFoundError(
+        "ebatch_env.approximation needs torch: pip install 'ebatch-env[approximation]'", name="torch"
+    )
+
 from ebatch_env.approximation.data import DATA, SequenceData, Split, load
 from ebatch_env.approximation.evaluation import Evaluation, evaluate
 from ebatch_env.approximation.lanes import as_points, shared_by_lanes

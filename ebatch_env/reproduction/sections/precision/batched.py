@@ -122,7 +122,7 @@ def charts(found: Found) -> list[Chart]:
         ),
         Chart(
             "batched-speed",
-            f"{SERVED} on batched E-PUR: speed-up over 8 bits throughout, curves of {chosen(found)}",
+            f"{SERVED} on batched E-PUR: speed-up over 8 bits throughout",
             "busy lanes",
             "x",
             [Series(what, lanes, [one.speed_up for one in savings]) for what, savings in worth.items()],
@@ -131,7 +131,7 @@ def charts(found: Found) -> list[Chart]:
         ),
         Chart(
             "batched-energy",
-            f"{SERVED} on batched E-PUR: energy saved against 8 bits throughout, curves of {chosen(found)}",
+            f"{SERVED} on batched E-PUR: energy saved against 8 bits throughout",
             "busy lanes",
             "share of energy",
             [Series(what, lanes, [one.energy_saved for one in savings]) for what, savings in worth.items()],

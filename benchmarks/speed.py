@@ -39,7 +39,8 @@ def vector_steps(env: Any, actions: np.ndarray, steps: int) -> Callable[[], floa
 def legal_actions(env: Any, batches: int, rng: np.random.Generator) -> np.ndarray:
     """Masked random actions, (batches, E, C), drawn beforehand."""
     codec = env.unwrapped.system.actions
-    columns = [rng.choice(np.flatnonzero(codec.legal[c]), size=(batches, env.num_envs)) for c in codec.controls]
+    lanes = getattr(env, "num_envs", 1)
+    columns = [rng.choice(np.flatnonzero(codec.legal[c]), size=(batches, lanes)) for c in codec.controls]
     return np.stack(columns, axis=-1)
 
 
@@ -64,8 +65,11 @@ def single(env_id: str, steps: int) -> Callable[[], float]:
     keywords = {"episode_metrics": False} if env_id == ENV_ID else {}
     env: Any = gym.make(env_id, **keywords).unwrapped
     env.reset(seed=SEED)
-    env.action_space.seed(SEED)
-    actions = [env.action_space.sample() for _ in range(512)]
+    if env_id == ENV_ID:
+        rows = legal_actions(env, 512, np.random.default_rng(SEED))[:, 0]
+        actions: list[Any] = list(rows)
+    else:
+        actions = np.random.default_rng(SEED).integers(0, 2, 512).tolist()
 
     def run() -> float:
         start = time.perf_counter()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
 from ebatch_env.errors import FloatArray
+from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.state import Scratch, Systems, check_fits, pack_machine
 from ebatch_env.trace import RequestTrace
@@ -70,7 +71,7 @@ def saturation(table: CostTable, lanes: int, lengths: Quantiles) -> Saturation:
         for joins in (False, True) if can_join else (False,):
             systems.begin(0, trace, machine)
             plan = np.array([time_steps, k.NO_LIMIT, joins, k.FIRST_COME, 0], np.int64)
-            k.repeat(plan, True, *systems.system(0), *shared, *scratch)
+            entry.repeat(plan, True, *systems.system(0), *shared, *scratch)
             served = float(systems.i[0, k.USEFUL_STEPS]) / float(length.mean())
             elapsed_s, energy_j = float(systems.f[0, k.CLOCK]), float(systems.f[0, k.ENERGY])
             if elapsed_s <= 0.0:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,8 @@ from ebatch_env.environment.atomics import (
 )
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
+from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, known, prefetch
+from ebatch_env.simulator.entry import CACHED, checksum
 from ebatch_env.workloads import compiled, lengths, modulated
 from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 
@@ -44,7 +44,7 @@ STEP, LEAVE, BEGIN = range(3)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
 # whether thread t needs to be woken.
-FINISHED, OVER, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 16, 40
+FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
 # Addresses of a step's arrays.
 RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
 WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
@@ -57,7 +57,7 @@ assert END_BINS == 10
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
-@njit(**k.INLINED)
+@njit(**INLINED)
 def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     # First the quantities themselves; one loop at the end gives them all their form.
     t = f[k.CLOCK]
@@ -113,7 +113,7 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
         early, late = np.uint64(0), np.uint64(0)
         group = left_of[low : min(low + GROUP, n_lanes)]
         for lane in range(group.size):
-            size = np.uint64(k.bit_length(np.uint64(np.int64(group[lane]) - 1)))
+            size = np.uint64(bit_length(np.uint64(np.int64(group[lane]) - 1)))
             early += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
             size -= FIVE
             late += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
@@ -134,11 +134,11 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
             for lane in range(n_lanes):
                 first = min(first, np.uint32(request_of[lane]))  # a free lane's -1 becomes huge
             if busy > 0:
-                earliest = rf[k.DEADLINE, k.known(first)]
+                earliest = rf[k.DEADLINE, known(first)]
         else:
             for lane in range(n_lanes):
                 if left_of[lane] > 0:
-                    earliest = min(earliest, rf[k.DEADLINE, k.known(request_of[lane])])
+                    earliest = min(earliest, rf[k.DEADLINE, known(request_of[lane])])
     out[n + 2] = earliest - t
     n += 3
     passed = t - track[SEEN_CLOCK]
@@ -173,7 +173,7 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
         out[m] = constants[m]
 
 
-@njit(**k.INLINED)
+@njit(**INLINED)
 def _write_mask(i, masks, out):
     nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
     row = 1 if nothing_to_wait_for else 0
@@ -181,40 +181,40 @@ def _write_mask(i, masks, out):
         out[m] = masks[row, m]
 
 
-@njit(**k.INLINED)
+@njit(**INLINED)
 def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
     if e + 2 < high:  # the counters and sets
         n = e + 2
         for place in range(0, k.N_F, 8):
-            k.prefetch(fs[n], place)
+            prefetch(fs[n], place)
         for place in range(0, k.N_I, 8):
-            k.prefetch(is_[n], place)
+            prefetch(is_[n], place)
         for place in range(0, min(bitss.shape[1], 48), 8):
-            k.prefetch(bitss[n], place)
-        k.prefetch(track[n], 0)
+            prefetch(bitss[n], place)
+        prefetch(track[n], 0)
         for place in range(0, min(3 * lanes_.shape[2], 256), 16):
-            k.prefetch(lanes_[n, 0], place)
+            prefetch(lanes_[n, 0], place)
         for place in range(0, min(2 * endss.shape[2], 256), 16):
-            k.prefetch(endss[n, 0], place)
+            prefetch(endss[n, 0], place)
     if e + 1 < high:  # what they point to: requests about to arrive, and those whose deadline is next
         n = e + 1
         place = is_[n, k.NEXT]
-        k.prefetch(rfs[n, k.ARRIVAL], place)
-        k.prefetch(rfs[n, k.ARRIVAL], place + 8)
-        k.prefetch(ris[n, k.LENGTH], place)
-        k.prefetch(ris[n, k.LENGTH], place + 16)
-        k.prefetch(ris[n, k.LATER], place)
+        prefetch(rfs[n, k.ARRIVAL], place)
+        prefetch(rfs[n, k.ARRIVAL], place + 8)
+        prefetch(ris[n, k.LENGTH], place)
+        prefetch(ris[n, k.LENGTH], place + 16)
+        prefetch(ris[n, k.LATER], place)
         place = is_[n, k.DUE]
-        k.prefetch(rfs[n, k.DEADLINE], place)
-        k.prefetch(rfs[n, k.DEADLINE], place + 8)
+        prefetch(rfs[n, k.DEADLINE], place)
+        prefetch(rfs[n, k.DEADLINE], place + 8)
         place = is_[n, k.HEAD]
-        k.prefetch(rfs[n, k.DEADLINE], place)
-        k.prefetch(rfs[n, k.ARRIVAL], place)
-        k.prefetch(ris[n, k.LENGTH], place)
+        prefetch(rfs[n, k.DEADLINE], place)
+        prefetch(rfs[n, k.ARRIVAL], place)
+        prefetch(ris[n, k.LENGTH], place)
 
 
-@njit(**{**k.INLINED, "forceinline": False, "cache": False})  # once per episode: not worth two copies
+@njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
     e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
     streams, settings, rates, values, cdf, guide, draws,
@@ -237,7 +237,7 @@ def _begin_one(
     return status == DRAWN
 
 
-@njit(**k.INLINED)
+@njit(**INLINED)
 def _wait_for_work(control, mine, end, patience):
     """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for ``patience`` looks at most.
 
@@ -258,14 +258,9 @@ def _wait_for_work(control, mine, end, patience):
 
 
 def _compile(stamp: int) -> tuple[Any, ...]:
-    """Compile the entry points.
+    """Compile the entry points; see `checksum`."""
 
-    numba's on-disk cache watches this file only. The entry points hold code and constants of other files as well, so
-    ``stamp``, a checksum of those, is a closure value and with that a part of the cache's key. It must stay the only one:
-    a compiled function among them would make a new key at every start.
-    """
-
-    @njit(**k.COMPILED)
+    @njit(**CACHED)
     def restart(
         which, counts, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms, masks, constants,
         streams, settings, rates, values, cdf, guide, draws, observation, mask,
@@ -287,7 +282,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             _write_mask(is_[e], masks, mask[e])
         return drawn
 
-    @njit(**k.COMPILED)
+    @njit(**CACHED)
     def work(
         control, me, threads, patience, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
         track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
@@ -327,7 +322,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             terms = float64_table(control[TERMS], n, 5)
             ended = uint8_table(control[ENDED], 2, n)
             mask = int8_table(control[MASK], n, masks.shape[1])
-            ends, drawn = 0, True
+            ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
                 _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
                 if skip[e] == LEAVE:
@@ -338,10 +333,10 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 anew = skip[e] == BEGIN
                 if not anew:
                     for c in range(5):
-                        index = actions[e, k.known(address[0, c])]
+                        index = actions[e, known(address[0, c])]
                         if flat:
                             index = (index // address[1, c]) % address[2, c]
-                        plan[c] = codes[c, k.known(index * address[3, c])]
+                        plan[c] = codes[c, known(index * address[3, c])]
                     requests = i[k.REQUESTS]
                     result = k.EMPTIED
                     if i[k.SERVED] + i[k.SHED] < requests:
@@ -362,6 +357,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     flags[0, e] = done
                     flags[1, e] = over and not done
                     ends += over
+                    cuts += over and not done
                     held = np.float64(result == k.HELD)
                 while True:
                     if anew:
@@ -382,7 +378,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 if skip[e] == STEP:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
-            add(control, OVER, ends)
+            if ends > 0:
+                add(control, OVER, ends)
+                add(control, CUT, cuts)
             if not drawn:
                 store(control, NOT_DRAWN, 1)
             add(control, FINISHED, high - low)
@@ -390,13 +388,13 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     return restart, work
 
 
-@njit(**k.COMPILED)
+@njit(**CACHED)
 def publish(control, threads, skip, actions, limits, streams, observation, reward, terms, ended, mask, restarts):
     """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
 
     Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
     episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
-    ``final_mask``. Afterwards ``control`` says how many ended, and whether some work could not be drawn.
+    ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
     """
     n = skip.size
     for e in range(n):
@@ -407,25 +405,17 @@ def publish(control, threads, skip, actions, limits, streams, observation, rewar
     control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
     control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
     control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
-    control[OVER], control[NOT_DRAWN] = 0, 0
+    control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
     store(control, FINISHED, 0)
     for thread in range(threads):
         store(control, THREADS + 16 * thread, thread * n // threads)
     return -1
 
 
-_SOURCES = (
-    k.__file__,
-    observations.__file__,
-    atomics.__file__,
-    compiled.__file__,
-    lengths.__file__,
-    modulated.__file__,
-)
-restart, work = _compile(zlib.crc32(b"".join(Path(source).read_bytes() for source in _SOURCES)))
+restart, work = _compile(checksum(atomics, observations, compiled, lengths, modulated))
 
 
-@njit(**k.COMPILED)
+@njit(**CACHED)
 def wait_for_all(control, n, patience):
     """Wait until all ``n`` systems are stepped, for ``patience`` looks at most; returns whether they are."""
     for _ in range(patience):

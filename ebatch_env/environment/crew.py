@@ -85,15 +85,10 @@ class Crew:
             self._last = time.perf_counter()
         return -1
 
-    @property
-    def ended(self) -> int:
-        """Episodes that the last step brought to an end."""
-        return int(self._control[OVER])
-
-    @property
-    def not_drawn(self) -> bool:
-        """Whether the last step could not draw an episode's work."""
-        return bool(self._control[NOT_DRAWN])
+    def outcome(self) -> tuple[int, int, bool]:
+        """Of the last step: episodes that are over, those of them cut off, and whether all work could be drawn."""
+        over, cut, not_drawn = self._control[OVER : NOT_DRAWN + 1].tolist()
+        return over, cut, not_drawn == 0
 
     def _wake(self) -> None:
         """Wake the helpers that sleep, if that pays."""

@@ -70,8 +70,8 @@ class Dynamics:
 
     After `step` or `restart` these arrays hold the outcome; they are new at every call, so they may be handed out:
         observation float32 (E, D), mask int8 (E, M).
-    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,), and ``ended``, how many
-    episodes are over.
+    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,), and ``ended`` and
+    ``cut``: how many episodes are over, and how many of them truncated.
     """
 
     def __init__(self, system: System, n: int, threads: int | None = None, *, record: bool = True) -> None:
@@ -231,8 +231,8 @@ class Dynamics:
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))
-        self.ended = self._crew.ended
-        if self._crew.not_drawn:
+        self.ended, self.cut, drawn = self._crew.outcome()
+        if not drawn:
             raise self._not_drawn()
 
     def _not_drawn(self) -> ValueError:

@@ -161,9 +161,8 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
                     dynamics.final_mask[ended] = dynamics.mask[ended]
                     dynamics.restart(ended, streams)
                     info["action_mask"] = dynamics.mask
-                final_obs = np.full(self.num_envs, None, dtype=object)
-                for e, row in zip(ended.tolist(), dynamics.final_observation[ended], strict=True):
-                    final_obs[e] = row
+                final_obs = np.empty(self.num_envs, dtype=object)  # None, until it is set
+                final_obs[ended] = list(dynamics.final_observation[ended])
                 final_mask = dynamics.mask.copy()
                 final_mask[ended] = dynamics.final_mask[ended]
                 last["rewards"], last["_rewards"] = info["rewards"], over
@@ -181,13 +180,13 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
     def _final_info(self, ended: npt.NDArray[np.intp], truncated: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """What the single environment's info says at an episode's end, for the lanes that ended."""
         info: dict[str, Any] = {}
-        if truncated.any():
-            reasons = np.full(self.num_envs, None, dtype=object)
+        if self.dynamics.cut > 0:
+            reasons = np.empty(self.num_envs, dtype=object)
             reasons[truncated] = "max_decisions"
             info["truncation"] = reasons
             info["_truncation"] = truncated.copy()
         if self._episode_metrics:
-            metrics = np.full(self.num_envs, None, dtype=object)
+            metrics = np.empty(self.num_envs, dtype=object)
             for e in ended:
                 metrics[e] = self.dynamics.metrics(int(e))
             there = np.zeros(self.num_envs, np.bool_)

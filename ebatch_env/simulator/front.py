@@ -9,6 +9,7 @@ import numpy as np
 
 from ebatch_env.costs import CostTable
 from ebatch_env.errors import IntArray, check_integer, check_number
+from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.log import EpisodeLog, RoundRecord, energy_parts
 from ebatch_env.simulator.plan import RoundPlan
@@ -134,10 +135,10 @@ class Simulator:
             plan = policy(view)
             boundaries = int(i[k.JOIN_BOUNDARIES])
             code = np.array(encode_plan(plan), np.int64)
-            if k.decide(code, *views, *shared, *scratch) == k.RAN:
+            if entry.decide(code, *views, *shared, *scratch) == k.RAN:
                 boundaries = int(i[k.JOIN_BOUNDARIES]) - boundaries
                 rounds.append(self._record(plan, boundaries, f, i, scratch))
-            k.settle(f, i, systems.lanes[0], systems.bits[0], systems.levels)
+            entry.settle(f, i, systems.lanes[0], systems.bits[0], systems.levels)
         rf, ri = rf[:, : self.trace.requests], ri[:, : self.trace.requests]
         counts = int(i[k.ROUNDS]), int(i[k.JOIN_BOUNDARIES])
         return EpisodeLog(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
 from ebatch_env.errors import FloatArray
+from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.trace import RequestTrace
 
@@ -140,7 +141,7 @@ class Systems:
         self.rf[e, k.ARRIVAL, :n] = trace.arrival_s
         self.rf[e, k.DEADLINE, :n] = trace.deadline_s
         self.ri[e, k.LENGTH, :n] = trace.length
-        k.begin(n, *self.system(e), machine.layers, machine.machine, self.bins)
+        entry.begin(n, *self.system(e), machine.layers, machine.machine, self.bins)
 
 
 class Scratch(NamedTuple):

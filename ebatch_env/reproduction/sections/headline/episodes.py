@@ -17,6 +17,7 @@ from ebatch_env.reproduction.sections.headline.cases import CASES, Scheme, stack
 from ebatch_env.saturation import powers_of_two
 from ebatch_env.scoring.policy import make_policy
 from ebatch_env.scoring.seeds import TUNING_SEED
+from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.front import encode_plan
 from ebatch_env.simulator.plan import RoundPlan
@@ -103,7 +104,7 @@ def play_plan(system: System, table: CostTable, plan: RoundPlan, seeds: Sequence
     outcomes = []
     for seed in seeds:
         state.begin(0, system.sample_trace(seeding.np_random(seed)[0]), machine)
-        k.repeat(code, dry, *state.system(0), *shared, *scratch)
+        entry.repeat(code, dry, *state.system(0), *shared, *scratch)
         outcomes.append(_outcome(system, table, state, 0))
     return outcomes
 

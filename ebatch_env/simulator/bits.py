@@ -1,0 +1,167 @@
+"""Sets of small whole numbers as bits of uint64 words, and the intrinsics under them: for compiled code only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# Without numba's run-time (``_nrt``) slices cost nothing: no reference is counted, and nothing can be allocated. Arrays are
+# passed by value, so a call that is not inlined copies some hundred words: hence INLINED.
+COMPILED: dict[str, Any] = {"nogil": True, "_nrt": False, "error_model": "numpy"}
+INLINED: dict[str, Any] = {**COMPILED, "forceinline": True}
+
+ONE, ZERO, FULL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@intrinsic
+def lowest(typing: Any, word: Any) -> Any:
+    """Place of the lowest bit of a uint64 that is not 0: one machine instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def highest(typing: Any, word: Any) -> Any:
+    """Place of the highest bit of a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.xor(zeros, ir.Constant(ir.IntType(64), 63))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def bit_length(typing: Any, word: Any) -> Any:
+    """Bits that a uint64 needs, 0 for 0, as int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def known(typing: Any, place: Any) -> Any:
+    """``place`` itself, an index that is never negative: spares the check for one that counts from the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = context.cast(builder, arguments[0], signature.args[0], types.int64)
+        assume = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(1)]), "llvm.assume"
+        )
+        builder.call(assume, [builder.icmp_signed(">=", number, ir.Constant(ir.IntType(64), 0))])
+        return number
+
+    return types.int64(place), generate
+
+
+@intrinsic
+def prefetch(typing: Any, row: Any, place: Any) -> Any:
+    """Ask for the cache line of ``row[place]``, which may lie outside the array: a hint that computes nothing."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte = ir.IntType(8).as_pointer()
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [address, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64), generate
+
+
+# --- sets ---------------------------------------------------------------------------------------------------------
+@njit(**INLINED)
+def bit(bits, section, r):
+    """1 if ``r`` is in the set, else 0."""
+    return np.int64((bits[known(section + (r >> 6))] >> np.uint64(r & 63)) & ONE)
+
+
+@njit(**INLINED)
+def clear(bits, section, r):
+    """Take ``r`` out of a set."""
+    bits[known(section + (r >> 6))] &= ~(ONE << np.uint64(r & 63))
+
+
+@njit(**INLINED)
+def fill_range(bits, section, first, end):
+    """Put first..end-1, at least one, into a set."""
+    low, high = first >> 6, (end - 1) >> 6
+    for word in range(low, high + 1):
+        mask = FULL
+        if word == low:
+            mask &= FULL << np.uint64(first & 63)
+        if word == high:
+            mask &= FULL >> np.uint64(63 - ((end - 1) & 63))
+        bits[known(section + word)] |= mask
+
+
+# --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any ---------------------------------------
+@njit(**INLINED)
+def tree_add(bits, levels, p):
+    """Put ``p`` in."""
+    for level in range(levels.size - 1):
+        word = known(levels[level] + (p >> 6))
+        before = bits[word]
+        bits[word] = before | (ONE << np.uint64(p & 63))
+        if before != ZERO:
+            return
+        p >>= 6
+
+
+@njit(**INLINED)
+def tree_remove(bits, levels, p):
+    """Take ``p`` out."""
+    for level in range(levels.size - 1):
+        word = known(levels[level] + (p >> 6))
+        after = bits[word] & ~(ONE << np.uint64(p & 63))
+        bits[word] = after
+        if after != ZERO:
+            return
+        p >>= 6
+
+
+@njit(**INLINED)
+def tree_next(bits, levels, p):
+    """The smallest member >= p, -1: none."""
+    for level in range(levels.size - 1):
+        word = p >> 6
+        if levels[level] + word >= levels[level + 1]:
+            return -1
+        found = bits[known(levels[level] + word)] & (FULL << np.uint64(p & 63))
+        if found != ZERO:
+            p = (word << 6) + lowest(found)
+            for below in range(level - 1, -1, -1):
+                p = (p << 6) + lowest(bits[known(levels[below] + p)])
+            return p
+        p = word + 1
+    return -1
+
+
+@njit(**INLINED)
+def tree_previous(bits, levels, p):
+    """The largest member <= p, -1: none."""
+    for level in range(levels.size - 1):
+        if p < 0:
+            return -1
+        word = p >> 6
+        found = bits[known(levels[level] + word)] & (FULL >> np.uint64(63 - (p & 63)))
+        if found != ZERO:
+            p = (word << 6) + highest(found)
+            for below in range(level - 1, -1, -1):
+                p = (p << 6) + highest(bits[known(levels[below] + p)])
+            return p
+        p = word - 1
+    return -1

@@ -1,0 +1,276 @@
+"""Requests on their way into the lanes: arrivals, the queue and its orders, shedding, deadlines.
+
+Waiting requests are bits, in order of arrival. If another order than that is possible, those of one length also form a
+list; whatever the order of service, the next request is the first of some list. Only shedding takes requests from
+inside a list; it leaves them linked, and they are passed over when their turn comes.
+
+Argument names are those of `layout`; ``waiting`` and the like say where in ``bits`` a set begins (`sections`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ebatch_env.simulator.bits import (
+    COMPILED,
+    INLINED,
+    ONE,
+    ZERO,
+    bit,
+    clear,
+    fill_range,
+    known,
+    lowest,
+    tree_add,
+    tree_next,
+    tree_previous,
+    tree_remove,
+)
+from ebatch_env.simulator.layout import *
+
+
+@njit(**INLINED)
+def sections(bits, levels, lanes):
+    """Where in ``bits`` the free lanes, the waiting and the unresolved requests begin."""
+    free = levels[levels.size - 1]
+    waiting = free + ((lanes + 63) >> 6)
+    return known(free), known(waiting), known((bits.size + waiting) >> 1)
+
+
+@njit(**INLINED)
+def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
+    """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
+    first = known(i[NEXT])
+    r = first
+    arrival = rf[ARRIVAL, r]
+    if not arrival <= until:  # NaN behind the last one
+        return 0.0
+    ordered = machine[ORDERED] > 0
+    spare = ri.shape[1] - 1
+    steps = 0
+    arrivals = 0.0
+    after = 0.0
+    while arrival <= until:
+        length = known(ri[LENGTH, r])
+        steps += length
+        arrivals += arrival
+        after += arrival - origin
+        i[known(MIX + bins[length])] += 1
+        if ordered:
+            last = known(ends[LAST, length])
+            ri[LATER, last] = r
+            ri[LATER, r] = -1
+            ends[LAST, length] = r
+            ends[FIRST, length] = r if last == spare else ends[FIRST, length]
+            tree_add(bits, levels, length)
+        r += 1
+        arrival = rf[ARRIVAL, known(r)]
+    fill_range(bits, waiting, first, r)
+    i[NEXT] = r
+    i[WAITING] += r - first
+    i[WAIT_STEPS] += steps
+    f[WAIT_ARRIVALS] += arrivals
+    return after
+
+
+@njit(**INLINED)
+def _unlink(r, length, i, ri, ends, bits, waiting, levels):
+    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it."""
+    later = np.int64(ri[LATER, r])
+    if i[SHED] > 0:
+        while later >= 0 and bit(bits, waiting, later) == 0:
+            later = np.int64(ri[LATER, later])
+    empty = later < 0
+    ends[FIRST, length] = later
+    ends[LAST, length] = ri.shape[1] - 1 if empty else ends[LAST, length]
+    word = length >> 6
+    left = bits[word] & ~(np.uint64(empty) << np.uint64(length & 63))
+    bits[word] = left
+    if left == ZERO and empty:
+        tree_remove(bits, levels, length)
+
+
+@njit(**INLINED)
+def oldest(i, bits, waiting):
+    """The oldest waiting request; there is one."""
+    word = known(i[HEAD] >> 6)
+    members = bits[known(waiting + word)]
+    while members == ZERO:
+        word += 1
+        members = bits[known(waiting + word)]
+    r = known((word << 6) + lowest(members))
+    i[HEAD] = r
+    return r
+
+
+@njit(**INLINED)
+def _choose(order, anchor, i, ends, bits, waiting, levels):
+    """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
+    if order == SHORTEST:
+        return known(ends[FIRST, tree_next(bits, levels, 0)])
+    if order == SIMILAR:
+        above = tree_next(bits, levels, anchor)
+        below = tree_previous(bits, levels, anchor - 1)
+        if below < 0:
+            return known(ends[FIRST, above])
+        shorter = known(ends[FIRST, below])
+        if above < 0:
+            return shorter
+        longer = known(ends[FIRST, above])
+        more, less = above - anchor, anchor - below
+        return longer if more < less or (more == less and longer < shorter) else shorter
+    return oldest(i, bits, waiting)
+
+
+@njit(**INLINED)
+def enter(
+    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
+    ends_at, marks, done, done_at, n_done,
+):  # fmt: skip
+    """Move ``count`` waiting requests into the lowest free lanes.
+
+    Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
+    ``marks``, counted in ``ends_at``, and in ``done``. Returns the number in ``done``.
+    """
+    free, waiting, _ = sections(bits, levels, lanes.shape[1])
+    ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    anchor = ri[LENGTH, oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
+    word = free
+    words = (lanes.shape[1] + 63) >> 6
+    steps = 0
+    arrivals = 0.0
+    late = i[WAIT_LATE]
+    swept = f[SWEPT]
+    for _ in range(count):
+        r = _choose(order, anchor, i, ends, bits, waiting, levels)
+        length = known(ri[LENGTH, r])
+        clear(bits, waiting, r)
+        if ordered:
+            _unlink(r, length, i, ri, ends, bits, waiting, levels)
+        steps += length
+        arrivals += rf[ARRIVAL, r]
+        i[known(MIX + bins[length])] -= 1
+        if late > 0:
+            late -= rf[DEADLINE, r] <= swept
+        members = bits[word]
+        while members == ZERO:
+            word = known(word + 1)
+            members = bits[word]
+        lane = known(((word - free) << 6) + lowest(members))
+        bits[word] = members & (members - ONE)
+        end = length + steps_done
+        lanes[REQUEST, lane] = r
+        lanes[LEFT, lane] = end
+        lanes[TOTAL, lane] = length
+        if register and end <= planned:
+            end = known(end)
+            ends_at[end] += 1
+            marks[known(end * words + (lane >> 6))] |= ONE << np.uint64(lane & 63)
+            done[known(n_done)] = r
+            done_at[known(n_done)] = end
+            n_done += 1
+        if record:
+            ri[LANE, r] = lane
+            rf[START, r] = time
+    i[WAITING] -= count
+    i[WAIT_STEPS] -= steps
+    f[WAIT_ARRIVALS] -= arrivals
+    i[WAIT_LATE] = late
+    return n_done
+
+
+@njit(**INLINED)
+def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins):
+    """Drop the waiting requests that would miss their deadline even if they started now and alone."""
+    _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
+    t = f[CLOCK]
+    lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
+    in_order = i[DUE_SORTED] > 0
+    enough = t + alone[known(ends.shape[1] - 1 if lengths_known else 1)]
+    dropped = 0
+    steps = 0
+    arrivals = 0.0
+    doubtful = i[WAITING] > 0
+    word = known(i[HEAD] >> 6)
+    last = (i[NEXT] - 1) >> 6
+    while doubtful and word <= last:
+        members = bits[waiting + word]
+        while members != ZERO:
+            r = known((word << 6) + lowest(members))
+            members &= members - ONE
+            deadline = rf[DEADLINE, r]
+            if enough <= deadline:  # even the longest sequence would make it
+                if in_order:
+                    doubtful = False
+                    break
+                continue
+            length = known(ri[LENGTH, r])
+            if t + alone[length if lengths_known else 1] > deadline:
+                dropped += 1
+                i[SHED] += 1  # from now on lists may hold requests that were shed
+                clear(bits, waiting, r)
+                clear(bits, unresolved, r)
+                if ordered and ends[FIRST, length] == r:
+                    _unlink(r, length, i, ri, ends, bits, waiting, levels)
+                steps += length
+                arrivals += rf[ARRIVAL, r]
+                i[MIX + bins[length]] -= 1
+                i[WAIT_LATE] -= deadline <= f[SWEPT]
+                if record:
+                    ri[LANE, r] = DROPPED
+        word += 1
+    i[WAITING] -= dropped
+    i[WAIT_STEPS] -= steps
+    f[WAIT_ARRIVALS] -= arrivals
+    i[STEP_SHED] += dropped
+    return dropped
+
+
+@njit(**INLINED)
+def sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
+    """Count the requests whose deadline has passed by now with them neither complete nor shed."""
+    _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
+    t = f[CLOCK]
+    k = known(i[DUE])
+    n = i[REQUESTS]
+    in_order = i[DUE_SORTED] > 0
+    missed, late = 0, 0
+    while k < n:
+        r = k if in_order else known(ri[DUE_ORDER, k])
+        if rf[DEADLINE, r] > t:
+            break
+        k += 1
+        missed += bit(bits, unresolved, r)
+        late += bit(bits, waiting, r)
+    i[MISSED] += missed
+    i[STEP_MISSED] += missed
+    i[WAIT_LATE] += late
+    i[DUE] = k
+    f[SWEPT] = t
+
+
+@njit(**COMPILED)
+def order_by_deadline(n, rf, ri):
+    """Heapsort of the requests by deadline into the row DUE_ORDER: in place, since the kernel allocates nothing."""
+    for r in range(n):
+        ri[DUE_ORDER, r] = r
+    for end in range(2 * n - 1, 0, -1):
+        # The first n - 1 rounds build the heap from the middle down, the others move its top behind it.
+        if end >= n:
+            parent, size = end - n, n
+        else:
+            top = ri[DUE_ORDER, 0]
+            ri[DUE_ORDER, 0] = ri[DUE_ORDER, end]
+            ri[DUE_ORDER, end] = top
+            parent, size = 0, end
+        while 2 * parent + 1 < size:
+            child = 2 * parent + 1
+            if child + 1 < size and rf[DEADLINE, ri[DUE_ORDER, child + 1]] > rf[DEADLINE, ri[DUE_ORDER, child]]:
+                child += 1
+            if rf[DEADLINE, ri[DUE_ORDER, parent]] >= rf[DEADLINE, ri[DUE_ORDER, child]]:
+                break
+            swap = ri[DUE_ORDER, parent]
+            ri[DUE_ORDER, parent] = ri[DUE_ORDER, child]
+            ri[DUE_ORDER, child] = swap
+            parent = child

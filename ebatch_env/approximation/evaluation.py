@@ -116,27 +116,28 @@ def evaluate(
     plan = compact(split.length) if schedule is None else schedule
     if group < 1 or plan.lanes % group:
         raise fail("group", group, f"a divisor of the {plan.lanes} lanes")
-    busy = torch.from_numpy(plan.busy.T)  # (U, L): a unit's lanes lie together
-    sequence, step = torch.from_numpy(plan.sequence.T)[busy], torch.from_numpy(plan.step.T)[busy]
-    if len(torch.unique(sequence * split.steps.shape[1] + step)) != int(split.length.sum()):
-        raise ValueError("schedule must run every step of every sequence once")
     like, layers = network.head.weight, network.layers
-    features = torch.as_tensor(np.array(split.steps)).to(like.dtype)
-    x = like.new_zeros(*busy.shape, features.shape[2])
-    x[busy] = features[sequence, step]
+    sequences, longest, _ = split.steps.shape
+    features = torch.from_numpy(np.array(split.steps)).to(like.dtype).flatten(0, 1)  # (S * T, F)
+    places = torch.from_numpy(np.flatnonzero(plan.busy.T))  # of (U, L), flat: a unit's lanes lie together
+    steps = torch.from_numpy((plan.sequence * longest + plan.step).T[plan.busy.T])  # what runs there, of (S * T), flat
+    total = int(split.length.sum())
+    if len(steps) != total or int(torch.bincount(steps, minlength=1).count_nonzero()) != total:
+        raise ValueError("schedule must run every step of every sequence once")
+    units, lanes = plan.sequence.T.shape
+    x = like.new_zeros(units * lanes, features.shape[1]).index_copy_(0, places, features[steps]).view(units, lanes, -1)
     if precision is not None and input_range is None:
         input_range = float(features.min()), float(features.max())
 
     rows = [layer.gates * layer.hidden for layer in layers]
-    nothing = torch.zeros(1, dtype=torch.bool).expand(*busy.shape, sum(rows))
+    nothing = torch.zeros(1, dtype=torch.bool).expand(units, lanes, sum(rows))
     reused, eight = (nothing if scheme is None else nothing.clone() for scheme in (memoization, precision))
     with one_thread(), torch.inference_mode():
         for weights, hits, bits in zip(layers, reused.split(rows, dim=2), eight.split(rows, dim=2), strict=True):
             x = _Layer(weights, memoization, precision, plan, group, input_range).run(x, hits, bits)
             input_range = -1.0, 1.0  # what a layer puts out lies between
-        outputs = like.new_zeros(split.sequences, split.steps.shape[1], x.shape[2])
-        outputs[sequence, step] = x[busy]
-        logits = network.readout(outputs, torch.as_tensor(np.array(split.length)))
+        outputs = like.new_zeros(sequences * longest, x.shape[2]).index_copy_(0, steps, x.flatten(0, 1)[places])
+        logits = network.readout(outputs.view(sequences, longest, -1), torch.as_tensor(np.array(split.length)))
     label = torch.as_tensor(np.array(split.label))
     return Evaluation(logits, label, plan, group, reused.transpose(0, 1), eight.transpose(0, 1))
 

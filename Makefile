@@ -1,27 +1,56 @@
 # Two commands: `make demo` scores the baselines and draws the picture, `make test` runs every test. Both set up a local
 # virtual environment first. Any Python >= 3.11 will do: make demo PYTHON=python3.12
+# Only agents and their tests need torch, whose usual Linux build brings gigabytes of CUDA. For the build without it name
+# the index that PyTorch's installation page gives for "CPU" in pip's own variable: make test PIP_EXTRA_INDEX_URL=...
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
 POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
+# The same requests on machines that do not notify completions, where idle lanes are padded.
+BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
+BASELINE_POLICIES := ebatch cellular padded buckets
 TUNED := baselines/ebatch_baselines/tuned
 
-.PHONY: demo test lint types wheel docs tune reproduce bench clean
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce bench clean
+
+# What the command needs: no torch.
+$(VENV)/.light: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[cli]'
 	touch $@
 
-demo: $(VENV)/.ready
+# Everything. torch comes first and pinned, so that no other package picks its version or its build.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.light
 	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) $(foreach name,$(POLICIES),--policy $(name)) \
 	  --episodes 24 --processes 2 --out results/demo
+	$(BIN)/ebatch evaluate $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
+	  --episodes 24 --processes 2 --out results/demo/baseline
+
+# README's tables and picture, and the samples in docs/cli.md.
+readme: demo
+	$(BIN)/python docs/generate.py --demo results/demo --command
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The environments on the oldest Gymnasium that pyproject.toml allows, laid over what is installed, outside the tree.
+OLDEST := $(shell sed -n 's/.*"\(gymnasium\)>=\([0-9.]*\)".*/\1==\2/p' pyproject.toml)
+test-oldest: $(VENV)/.ready
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m pip install --quiet --no-deps --target "$$folder" $(OLDEST); \
+	export PYTHONPATH="$$folder"; \
+	$(BIN)/python -c "import gymnasium; print('gymnasium', gymnasium.__version__, gymnasium.__file__)"; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/environment
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -30,23 +59,24 @@ lint: $(VENV)/.ready
 types: $(VENV)/.ready
 	$(BIN)/mypy
 
-# The wheel, installed where the checkout cannot be seen: nothing may be missing from it.
+# The wheel, built and installed where the checkout cannot be seen: nothing may be missing from it.
 wheel: $(VENV)/.ready
-	rm -rf build/wheel && mkdir -p build/wheel
-	$(BIN)/python -m build --quiet --wheel --outdir build/wheel
-	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl
-	cd build/wheel && venv/bin/python -c "import gymnasium as gym, ebatch_env; \
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m build --quiet --wheel --outdir "$$folder"; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$$folder"/*.whl; \
+	cd "$$folder"; venv/bin/python -c "import gymnasium as gym, ebatch_env; print(ebatch_env.__file__); \
 	  env = gym.make('ebatch/EPUR-Translation-v0'); env.reset(seed=0); print(env.step(env.action_space.sample())[1])"
 
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
-tune: $(VENV)/.ready
-	$(BIN)/ebatch tune --env ebatch/EPUR-Translation-v0 --env ebatch/TPU-Translation-v0 --env ebatch/Toy-v0 \
-	  --trials 100 --episodes 32 --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/EPUR-Speech-v0 --env ebatch/TPU-Speech-v0 --trials 20 --episodes 4 --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --trials 100 --episodes 16 --out $(TUNED)
+# Everywhere the command's own budget: 64 settings per policy, each on the same 16 episodes.
+tune: $(VENV)/.light
+	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
+	  --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)
 
 # Published results beside measured ones: docs/reproduction.md and its charts.
 reproduce: $(VENV)/.ready

@@ -2,17 +2,25 @@
 
 python docs/generate.py                       docs/observations.md
 python docs/generate.py --demo results/demo   also the README's table and picture, from what `make demo` wrote
+python docs/generate.py --command             also docs/cli.md's samples, by running the command
 python docs/generate.py --bench bench.json    also docs/speed.md's table, from `ebatch bench --json`
 python docs/generate.py --reproduction results/reproduction    also docs/reproduction.md, from what `make reproduce` wrote
 """
 
 import argparse
 import json
-import re
+import math
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import ebatch_env
+from ebatch_env.scoring.statistics import ALL
+from ebatch_env.scoring.tables import COLUMNS as RESULTS
+from ebatch_env.scoring.tables import MARK, scale_of, significant
 
 HERE = Path(__file__).parent
 
@@ -43,7 +51,17 @@ The table for `{env_id}` (python docs/generate.py writes it; a test compares):
 """
 
 
-COLUMNS = ("policy", "cost", "energy/request", "latency p50", "latency p99", "throughput", "SLO miss")
+COLUMNS = (
+    "cost",
+    "energy_per_request_j",
+    "latency_p50_s",
+    "latency_p99_s",
+    "throughput_rps",
+    "padding",
+    "slo_miss",
+)
+SAMPLE = "evaluate --env ebatch/EPUR-Translation-v0 --policy ebatch --policy cellular --policy padded --out results"
+TUNED = ("ebatch/EPUR-Translation-v0", "ebatch-fixed")  # the entry shown in cli.md
 
 
 def replace(page: Path, name: str, text: str) -> None:
@@ -56,21 +74,56 @@ def replace(page: Path, name: str, text: str) -> None:
 
 
 def demo(folder: Path) -> None:
-    """The columns `COLUMNS` of the demo's tables, interquartile means only, and its picture."""
+    """README's tables, interquartile means and the cost's interval, and the demo's picture.
+
+    Under each environment stand the policies of the same environment on a machine without completion notifications,
+    which ``make demo`` scores in the folder ``baseline``.
+    """
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for part, mark in ((folder, ""), (folder / "baseline", ", no notification")):
+        for entry in json.loads((part / "statistics.json").read_text())["aggregates"]:
+            label = f"`{entry['policy']}`{' ' + MARK if entry['truncated'] else ''}{mark}"
+            found[entry["env"].replace("Baseline-", "-"), label, entry["metric"]] = entry
     out = ""
-    for section in re.split(r"^### ", (folder / "table.md").read_text(), flags=re.MULTILINE)[1:]:
-        title, *lines = section.splitlines()
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-        if not title.startswith("ebatch/"):
-            continue
-        keep = [n for n, head in enumerate(rows[0]) if head.split(",")[0] in COLUMNS]
-        out += f"**`{title}`**\n\n"
-        for place, row in enumerate(rows):
-            cells = [row[n] if n < 2 or place < 2 else row[n].split(" (")[0] for n in keep]
-            out += "| " + " | ".join(cells) + " |\n"
-        out += "\n"
+    for env in dict.fromkeys(env for env, _, _ in found if env != ALL):
+        labels = list(dict.fromkeys(label for e, label, _ in found if e == env))
+        labels.sort(key=lambda label: ("no notif" in label, MARK in label, found[env, label, "cost"]["iqm"]))
+        heads, columns = ["policy"], [labels]
+        for column in (column for column in RESULTS if column.metric in COLUMNS):
+            entries = [found[env, label, column.metric] for label in labels]
+            factor, unit = scale_of([entry["iqm"] for entry in entries], column.unit)
+            heads.append(f"{column.heading}, {unit}" if unit else column.heading)
+            columns.append([cell(entry, factor, interval=column.metric == "cost") for entry in entries])
+        out += f"**`{env}`**\n\n| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|\n"
+        out += "".join("| " + " | ".join(row) + " |\n" for row in zip(*columns, strict=True)) + "\n"
     replace(HERE.parent / "README.md", "demo", out)
     shutil.copy(folder / "energy_latency.png", HERE / "images" / "demo.png")
+
+
+def cell(entry: dict[str, Any], factor: float, *, interval: bool) -> str:
+    """An interquartile mean as text, with its interval if asked for."""
+    value, low, high = (
+        significant(math.nan if entry[name] is None else entry[name] * factor) for name in ("iqm", "low", "high")
+    )
+    return f"{value} ({low}..{high})" if interval else value
+
+
+def command() -> None:
+    """The samples in cli.md: what the command prints now, and an entry of the shipped knobs."""
+    with tempfile.TemporaryDirectory() as folder:
+        shown = subprocess.run(
+            [sys.executable, "-m", "ebatch_env.cli", *SAMPLE.split()],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    lines = "\n".join(line.rstrip() for line in shown.strip().splitlines())
+    replace(HERE / "cli.md", "sample", f"```\nebatch {SAMPLE}\n```\n\n```\n{lines}\n```\n")
+    env, policy = TUNED
+    stored = HERE.parent / "baselines" / "ebatch_baselines" / "tuned" / f"{env.removeprefix('ebatch/')}.json"
+    entry = {policy: json.loads(stored.read_text())[policy]}
+    replace(HERE / "cli.md", "tuned", f"```json\n{json.dumps(entry, indent=2)}\n```\n")
 
 
 def bench(path: Path) -> None:
@@ -100,6 +153,7 @@ def main() -> None:
     """Write what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, metavar="FOLDER")
+    parser.add_argument("--command", action="store_true")
     parser.add_argument("--bench", type=Path, metavar="FILE")
     parser.add_argument("--reproduction", type=Path, metavar="FOLDER")
     options = parser.parse_args()
@@ -111,6 +165,8 @@ def main() -> None:
     (HERE / "observations.md").write_text(text)
     if options.demo is not None:
         demo(options.demo)
+    if options.command:
+        command()
     if options.bench is not None:
         bench(options.bench)
     if options.reproduction is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ebatch_env.costs import CostTable, EnergyPart
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.environment.system import System
+from ebatch_env.errors import needs_extra
 from ebatch_env.machines import Accelerator
 from ebatch_env.networks import Layer, Network
 from ebatch_env.scenarios import SCENARIOS, register_all, scenario
@@ -48,7 +49,13 @@ def make_system(env_id: str, **keywords: Any) -> System:
 
 
 def make_sb3(env_id: str, n_envs: int = 1, *, seed: int | None = None, **keywords: Any) -> EBatchVecEnv:
-    """A registered environment as a Stable-Baselines3 `VecEnv`; needs the extra ``sb3``. Keywords as in `EBatchVecEnv`."""
-    from ebatch_env.environment.sb3 import EBatchVecEnv
+    """A registered environment as a Stable-Baselines3 `VecEnv`. Keywords as in `EBatchVecEnv`.
+
+    Raises:
+        ValueError: an unknown id or keyword, or one outside its range.
+        ModuleNotFoundError: Stable-Baselines3, the extra ``sb3``, is not installed.
+    """
+    with needs_extra("make_sb3", "sb3"):
+        from ebatch_env.environment.sb3 import EBatchVecEnv
 
     return EBatchVecEnv(n_envs, seed=seed, **{**scenario(env_id).keywords, **keywords})

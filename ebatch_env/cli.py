@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import ebatch_env
-from ebatch_env.errors import fail
+from ebatch_env.errors import MissingExtraError, fail
 
 EXTRA = "the extra 'cli': pip install 'ebatch-env[cli]'"
 try:
@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             message = str(error)
-            if isinstance(error, ModuleNotFoundError):
+            if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtraError):
                 if error.name not in _OF_THE_EXTRA:
                     raise
                 message = f"no module {error.name!r}; this needs {EXTRA}"

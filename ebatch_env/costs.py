@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ebatch_env.errors import FloatArray, check_array, check_integer, check_number, fail
+from ebatch_env.errors import LARGEST, FloatArray, check_array, check_integer, check_number, fail
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class EnergyPart:
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """Times (s) and energies (J) of every layer ``l = 0..n-1`` for ``a = 0..B`` busy lanes.
+    """Times (s) and energies (J) of every layer ``l = 0..n-1`` for ``a = 0..B`` busy lanes; all in [0, 1e12].
 
     Attributes:
         step_s: shape (n, B+1), one time-step with ``a`` busy lanes; entry 0 is 0.
@@ -70,20 +70,20 @@ class CostTable:
 
     def __post_init__(self) -> None:
         """Check every field and freeze the arrays."""
-        step_s = check_array("step_s", self.step_s, shape=(None, None))
+        step_s = check_array("step_s", self.step_s, shape=(None, None), high=LARGEST)
         n, width = step_s.shape
         if n < 1 or width < 2:
             raise ValueError(f"step_s must have shape (n >= 1, B + 1 >= 2), got shape {step_s.shape}")
         object.__setattr__(self, "step_s", step_s)
-        object.__setattr__(self, "step_j", check_array("step_j", self.step_j, shape=(n, width)))
+        object.__setattr__(self, "step_j", check_array("step_j", self.step_j, shape=(n, width), high=LARGEST))
         for name in ("step_s", "step_j"):
             if getattr(self, name)[:, 0].any():
                 raise ValueError(f"{name}[:, 0] must be 0 (no busy lane), got {getattr(self, name)[:, 0]}")
         for name in ("load_s", "load_j", "input_floor_s", "input_row_s", "input_j"):
             given = getattr(self, name)
             value = np.zeros(n) if given is None else given
-            object.__setattr__(self, name, check_array(name, value, shape=(n,)))
-        object.__setattr__(self, "static_w", check_number("static_w", self.static_w, low=0.0))
+            object.__setattr__(self, name, check_array(name, value, shape=(n,), high=LARGEST))
+        object.__setattr__(self, "static_w", check_number("static_w", self.static_w, low=0.0, high=LARGEST))
         for name in ("prefetch", "notifies", "whole_sequences"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise fail(name, getattr(self, name), "True or False")

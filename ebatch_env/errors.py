@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,32 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
 
+# The largest time (s), energy (J) and power (W) taken: beyond, sums over an episode would lose what they are sums of.
+LARGEST = 1e12
+
 
 def fail(field: str, value: object, expected: str) -> ValueError:
     """The error every check raises: ``field``, the offending ``value``, and what was ``expected``."""
     return ValueError(f"{field} must be {expected}, got {value!r}")
+
+
+class MissingExtraError(ModuleNotFoundError):
+    """A part of this package was asked for whose libraries are not installed; the message says which extra has them."""
+
+    def __init__(self, what: str, extra: str, error: ModuleNotFoundError) -> None:
+        super().__init__(
+            f"{what} needs the extra {extra!r}: pip install 'ebatch-env[{extra}]' (no module {error.name!r})",
+            name=error.name,
+        )
+
+
+@contextlib.contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Around imports of what only ``extra`` installs: a missing module becomes a `MissingExtraError`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(what, extra, error) from None
 
 
 def check_number(
@@ -56,8 +80,10 @@ def check_choice(field: str, value: Any, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-def check_array(field: str, value: Any, *, shape: tuple[int | None, ...], low: float = 0.0) -> FloatArray:
-    """Return ``value`` as a new read-only float64 array of ``shape`` (None: any size), finite and ``>= low``."""
+def check_array(
+    field: str, value: Any, *, shape: tuple[int | None, ...], low: float = 0.0, high: float = math.inf
+) -> FloatArray:
+    """Return ``value`` as a new read-only float64 array of ``shape`` (None: any size), finite and in ``[low, high]``."""
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -65,9 +91,10 @@ def check_array(field: str, value: Any, *, shape: tuple[int | None, ...], low: f
     wanted = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
     if array.ndim != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{field} must have shape {wanted}, got shape {array.shape}")
-    wrong = ~np.isfinite(array) | (array < low)
+    wrong = ~np.isfinite(array) | (array < low) | (array > high)
     if wrong.any():
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{field} must be finite and >= {low:g}, got {array[where]} at index {where}")
+        most = "" if high == math.inf else f" and <= {high:g}"
+        raise ValueError(f"{field} must be finite and >= {low:g}{most}, got {array[where]} at index {where}")
     array.setflags(write=False)
     return array

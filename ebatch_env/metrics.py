@@ -30,7 +30,8 @@ class EpisodeMetrics:
         occupancy: lane-steps that advanced a sequence / (time-steps run * lanes).
         padding: share of the lane-steps paid for that advanced no sequence.
         slo_miss: share of the requests not completed by their deadline: late, shed, or never served.
-        cost: cost per request: weighted energy, latency, misses and sheds; the return is the credit less this.
+        cost: cost per request: weighted energy, latency, misses and sheds. The return is the credit less this, unless
+            the episode was truncated: what was left undone then earned no credit and stopped costing.
         decisions, rounds, holds: counts.
         truncated: the episode was cut off with work left.
         energy_parts: energy_j by component.

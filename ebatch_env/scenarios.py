@@ -26,7 +26,16 @@ class Scenario:
 
 
 # Deadlines are in reference latencies. Bursts run at twice the mean rate or more: above what the machine can serve.
-_LIVE = {"deadline": 4.0, "objective": {"energy": 1.0, "latency": 0.25, "miss": 4.0, "shed": 4.0, "credit": 2.0}}
+_LIVE = {
+    "load": 0.8,
+    "deadline": 4.0,
+    "objective": {"energy": 1.0, "latency": 0.25, "miss": 4.0, "shed": 4.0, "credit": 2.0},
+}
+_TRANSLATION = {"network": "MNMT", "workload": "translation-bursty", **_LIVE}
+_SPEECH = {"network": "DeepSpeech2", "workload": "speech-bursty", **_LIVE}
+# The same requests, deadlines and reference costs, in absolute terms, on machines that do not notify completions.
+_EPUR_BASELINE = {"accelerator": "epur-baseline", "reference_accelerator": "epur"}
+_TPU_BASELINE = {"accelerator": "tpu-baseline", "reference_accelerator": "tpu"}
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
@@ -35,22 +44,42 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             Scenario(
                 "ebatch/EPUR-Translation-v0",
                 "MNMT (LSTM 8x1024) on E-PUR: sentences of 2-78 words in bursts, with deadlines",
-                {"network": "MNMT", "accelerator": "epur", "workload": "translation-bursty", "load": 0.8, **_LIVE},
+                {"accelerator": "epur", **_TRANSLATION},
             ),
             Scenario(
                 "ebatch/EPUR-Speech-v0",
                 "DeepSpeech2 (GRU 5x800) on E-PUR: utterances of 1-33 s in bursts, with deadlines",
-                {"network": "DeepSpeech2", "accelerator": "epur", "workload": "speech-bursty", "load": 0.8, **_LIVE},
+                {"accelerator": "epur", **_SPEECH},
             ),
             Scenario(
                 "ebatch/TPU-Translation-v0",
                 "MNMT (LSTM 8x1024) on TPU v1: sentences of 2-78 words in bursts, with deadlines",
-                {"network": "MNMT", "accelerator": "tpu", "workload": "translation-bursty", "load": 0.8, **_LIVE},
+                {"accelerator": "tpu", **_TRANSLATION},
             ),
             Scenario(
                 "ebatch/TPU-Speech-v0",
                 "DeepSpeech2 (GRU 5x800) on TPU v1: utterances of 1-33 s in bursts, with deadlines",
-                {"network": "DeepSpeech2", "accelerator": "tpu", "workload": "speech-bursty", "load": 0.8, **_LIVE},
+                {"accelerator": "tpu", **_SPEECH},
+            ),
+            Scenario(
+                "ebatch/EPURBaseline-Translation-v0",
+                "what EPUR-Translation asks, on an E-PUR without completion notifications: idle lanes are padded",
+                {**_EPUR_BASELINE, **_TRANSLATION},
+            ),
+            Scenario(
+                "ebatch/EPURBaseline-Speech-v0",
+                "what EPUR-Speech asks, on an E-PUR without completion notifications",
+                {**_EPUR_BASELINE, **_SPEECH},
+            ),
+            Scenario(
+                "ebatch/TPUBaseline-Translation-v0",
+                "what TPU-Translation asks, on a TPU v1 without completion notifications",
+                {**_TPU_BASELINE, **_TRANSLATION},
+            ),
+            Scenario(
+                "ebatch/TPUBaseline-Speech-v0",
+                "what TPU-Speech asks, on a TPU v1 without completion notifications",
+                {**_TPU_BASELINE, **_SPEECH},
             ),
             Scenario(
                 "ebatch/Toy-v0",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ebatch_env.errors import FloatArray, IntArray, check_array
+from ebatch_env.errors import LARGEST, FloatArray, IntArray, check_array
 
 MAX_LENGTH = 1 << 24
 
@@ -16,7 +16,7 @@ class RequestTrace:
     """Requests in order of arrival.
 
     Attributes:
-        arrival_s: shape (R,), seconds from the start of the episode, sorted, >= 0.
+        arrival_s: shape (R,), seconds from the start of the episode, sorted, in [0, 1e12].
         length: shape (R,) int32, sequence length in time-steps, >= 1.
         deadline_s: shape (R,), absolute seconds, later than the arrival; ``inf`` (the default) for none.
 
@@ -33,7 +33,7 @@ class RequestTrace:
 
     def __post_init__(self) -> None:
         """Check and freeze the arrays."""
-        arrival = check_array("arrival_s", self.arrival_s, shape=(None,))
+        arrival = check_array("arrival_s", self.arrival_s, shape=(None,), high=LARGEST)
         if arrival.size == 0:
             raise ValueError("arrival_s must hold at least one request, got an empty trace")
         back = np.flatnonzero(np.diff(arrival) < 0)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ebatch_env.reproduction.runner import sections
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -25,6 +27,14 @@ def test_model_page_computes_what_it_shows():
     failed, attempted = doctest.testfile(str(ROOT / "docs" / "model.md"), module_relative=False)
     assert attempted > 3
     assert failed == 0
+
+
+def test_every_section_is_on_the_reproduction_page():
+    page = (ROOT / "docs" / "reproduction.md").read_text()
+    missing = [name for name in sections() if f"\n`ebatch reproduce {name}`, " not in page]
+    assert not missing, "run `make reproduce`"
+    assert "This section failed" not in page
+    assert "Made with `--quick`" not in page
 
 
 def test_links_lead_somewhere():

@@ -32,6 +32,7 @@ from ebatch_env.simulator.state import Int64Array
 TAIL = 1e-13
 MAX_QUEUE = 20_000
 MAX_SWEEPS = 200_000
+HEAVIER = 4
 
 
 class QueueSolution(NamedTuple):
@@ -141,12 +142,17 @@ def greedy_rule(cap: int, wait_for: int, queue_limit: int) -> Int64Array:
 
 
 def best_cap_rule(tau: npt.ArrayLike, arrival_rate: float, *, wait: bool = True) -> tuple[float, int, int]:
-    """The best (cap, wait-for) rule: mean time in system (s), cap, wait-for; without ``wait`` wait-for is 1."""
+    """The best (cap, wait-for) rule: mean time in system (s), cap, wait-for; without ``wait`` wait-for is 1.
+
+    Caps under which the queue's tail is `HEAVIER` times as long as under the fastest cap are not tried: near saturation
+    a rule takes minutes to evaluate, and is no good.
+    """
     service, rate = _checked(tau, arrival_rate)
+    caps = [cap for cap in range(1, service.size) if rate * service[cap] < cap * (1 - 1e-9)]
+    limits = [_tail(service, rate, cap) for cap in caps]
     best = (math.inf, 0, 0)
-    for cap in range(1, service.size):
-        if rate * service[cap] < cap * (1 - 1e-9):
-            limit = tail_limit(service, rate, cap)
+    for cap, limit in zip(caps, limits, strict=True):
+        if limit <= HEAVIER * min(limits):
             for wait_for in range(1, cap + 1 if wait else 2):
                 best = min(best, (batch_queue_value(service, rate, greedy_rule(cap, wait_for, limit)), cap, wait_for))
     return best
@@ -158,19 +164,23 @@ def tail_limit(tau: FloatArray, arrival_rate: float, batch: int) -> int:
     Raises:
         ValueError: the queue grows without limit, or so long that S would exceed `MAX_QUEUE`.
     """
-    load = arrival_rate * float(tau[batch]) / batch
-    if load >= 1.0:
+    if arrival_rate * float(tau[batch]) >= batch:
         raise fail("arrival_rate", arrival_rate, f"below {batch / float(tau[batch]):g}, what the server can do")
+    limit = _tail(tau, arrival_rate, batch)
+    if limit > MAX_QUEUE:
+        raise fail("arrival_rate", arrival_rate, f"such that queues stay below {MAX_QUEUE}; this one needs {limit}")
+    return limit
+
+
+def _tail(tau: FloatArray, rate: float, batch: int) -> int:
+    load = rate * float(tau[batch]) / batch
     low, high = 1.0 / load, 2.0 / load  # log z - load * (z - 1) has its maximum at 1 / load and then falls
     while math.log(high) > load * (high - 1.0):
         high *= 2.0
     for _ in range(100):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if math.log(middle) > load * (middle - 1.0) else (low, middle)
-    limit = 2 * (int(tau.size) - 1) + math.ceil(-math.log(TAIL) / math.log(low))
-    if limit > MAX_QUEUE:
-        raise fail("arrival_rate", arrival_rate, f"such that queues stay below {MAX_QUEUE}; this one needs {limit}")
-    return limit
+    return 2 * (int(tau.size) - 1) + math.ceil(-math.log(TAIL) / math.log(low))
 
 
 def _checked(tau: npt.ArrayLike, arrival_rate: float) -> tuple[FloatArray, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -99,13 +100,19 @@ class ActionCodec:
         Raises:
             ValueError: an unknown control, an empty or repeated level, a level out of range.
         """
-        chosen = tuple(controls)
+        chosen = cls._listed("controls", controls)
         unknown = [name for name in chosen if name not in CONTROLS]
         if unknown or not chosen or len(set(chosen)) != len(chosen):
             raise fail("controls", chosen, f"a selection of {CONTROLS} without repeats")
         fixed = plan or RoundPlan()
-        steps = [*powers_of_two(table.max_time_steps), None] if time_step_levels is None else list(time_step_levels)
-        admits = [0, *powers_of_two(lanes - 1), None] if admit_levels is None else list(admit_levels)
+        steps = (
+            [*powers_of_two(table.max_time_steps), None]
+            if time_step_levels is None
+            else cls._listed("time_step_levels", time_step_levels)
+        )
+        admits = (
+            [0, *powers_of_two(lanes - 1), None] if admit_levels is None else cls._listed("admit_levels", admit_levels)
+        )
         all_levels = {
             "time_steps": cls._codes("time_step_levels", steps, low=1, none=k.LONGEST),
             "admit": cls._codes("admit_levels", admits, low=0, none=k.NO_LIMIT),
@@ -137,7 +144,13 @@ class ActionCodec:
         return cls(levels, tuple(c for c in CONTROLS if c in chosen), bool(flat), legal, lanes)
 
     @staticmethod
-    def _codes(field: str, values: list[int | None], *, low: int, none: int) -> Int64Array:
+    def _listed(field: str, values: Any) -> tuple[Any, ...]:
+        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
+            raise fail(field, values, "a list")
+        return tuple(values)
+
+    @staticmethod
+    def _codes(field: str, values: Sequence[int | None], *, low: int, none: int) -> Int64Array:
         if not values or len(set(values)) != len(values):
             raise fail(field, values, "a list of at least one value without repeats")
         codes = [none if v is None else check_integer(field, v, low=low, high=1 << 30) for v in values]
@@ -159,6 +172,29 @@ class ActionCodec:
     def columns(self) -> int:
         """Columns C of a batch of actions (E, C) as the kernel takes them."""
         return 1 if self.flat else len(self.controls)
+
+    def check_actions(self, actions: Any, n: int) -> npt.NDArray[np.int64]:
+        """The actions of ``n`` systems as the kernel takes them: int64 (n, C), C-contiguous; the kernel checks the range.
+
+        What is of that form already is handed back as it is. The form of a single environment, (C,), will do for one
+        system, and (n,) for one column.
+
+        Raises:
+            ValueError: another shape, or anything but integers.
+        """
+        field, columns = "action" if n == 1 else "actions", self.columns
+        if type(actions) is np.ndarray and actions.dtype == np.int64 and actions.shape == (n, columns):
+            return np.ascontiguousarray(actions)
+        try:
+            found = np.asarray(actions)
+        except ValueError as error:  # rows of unequal lengths
+            raise fail(field, actions, f"an integer array of shape ({n}, {columns})") from error
+        shapes = [(n, columns), *([(columns,)] if n == 1 else []), *([(n,)] if columns == 1 else [])]
+        shapes += [()] if n == 1 and columns == 1 else []
+        if found.dtype.kind not in "iu" or found.shape not in shapes:
+            what = f"{found.dtype} of shape {found.shape}" if found.size > 16 else actions
+            raise fail(field, what, "an integer array of shape " + " or ".join(map(str, shapes)))
+        return np.ascontiguousarray(found, dtype=np.int64).reshape(n, columns)
 
     def addressing(self) -> Int64Array:
         """Where each control's index stands in an action row: shape (4, 5): column, stride, size, chosen.
@@ -244,8 +280,7 @@ class ActionCodec:
         Raises:
             ValueError: an index out of range.
         """
-        rows = np.asarray(actions, dtype=np.int64)
-        rows = rows.reshape(-1, self.columns)
+        rows = np.asarray(actions, dtype=np.int64).reshape(-1, self.columns)
         wrong = (rows < 0) | (rows >= self.limits())
         if wrong.any():
             row, column = (int(x) for x in np.argwhere(wrong)[0])

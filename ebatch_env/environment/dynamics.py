@@ -236,7 +236,11 @@ class Dynamics:
             raise self._not_drawn()
 
     def _not_drawn(self) -> ValueError:
-        """The error for work that could not be drawn: in practice a deadline that rounds to its arrival."""
+        """The error for work that could not be drawn: the workload itself says it best."""
+        try:
+            self.system.sample_trace(np.random.default_rng(0))
+        except ValueError as error:
+            return error
         return fail("deadline_s", self.system.deadline_s, "long enough to tell from 0 after the last arrival")
 
     def metrics(self, e: int) -> EpisodeMetrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -20,18 +21,18 @@ FRAMES_PER_SECOND = 10
 
 def reset_trace(options: dict[str, Any] | None, system: System) -> RequestTrace | None:
     """The trace given as ``reset(options={"trace": ...})``, if any; other options are refused."""
-    unknown = set(options or ()) - {"trace", "reset_mask"}
-    if unknown:
-        raise fail("options", sorted(unknown), "a mapping with keys among 'trace', 'reset_mask'")
-    trace = (options or {}).get("trace")
-    if trace is not None and not isinstance(trace, RequestTrace):
+    if options is None:
+        return None
+    if not isinstance(options, Mapping) or set(options) - {"trace", "reset_mask"}:
+        raise fail("options", options, "a mapping with keys among 'trace', 'reset_mask'")
+    trace = options.get("trace")
+    if trace is None:
+        return None
+    if not isinstance(trace, RequestTrace):
         raise fail("options['trace']", trace, "a RequestTrace")
-    if trace is not None and trace.requests > system.requests:
+    if trace.requests > system.requests:
         raise fail("trace.requests", trace.requests, f"at most requests = {system.requests} of the environment")
-    longest = int(system.workload.lengths.max_length)
-    if trace is not None and int(trace.length.max()) > longest:
-        raise fail("trace.length", int(trace.length.max()), f"at most the workload's max_length = {longest}")
-    return trace
+    return system.check_trace(trace, trace.requests)
 
 
 class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
@@ -64,7 +65,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     runs them whole, a join, an order or a shed that is impossible does not happen. To hold is to admit none with no
     lane busy: the clock moves on to the next arrival, at most ``hold``. Once the last request has arrived there is
     nothing to wait for: holding is masked, and chosen all the same it admits all. So every episode ends. An index out
-    of range raises ValueError.
+    of range, another shape and anything but integers raise ValueError.
 
     ## Observation Space
 
@@ -77,7 +78,8 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
 
     ``credit * resolved / R`` less the cost of the interval since the last decision: weighted energy, integral of the
     number of requests in the system, missed deadlines and shed requests (`Objective`). The undiscounted return is
-    ``credit`` less the mean cost per request. ``info["rewards"]`` holds the named terms, which add up to the reward.
+    ``credit`` less the mean cost per request, unless the episode was truncated: what is left undone then earned no
+    credit and ran up no cost. ``info["rewards"]`` holds the named terms, which add up to the reward.
 
     ## Starting State
 
@@ -86,7 +88,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     ## Episode End
 
     Terminated when every request is complete or shed. Truncated after ``max_decisions``; ``info["truncation"]`` then
-    says ``"max_decisions"``.
+    says ``"max_decisions"``. By default no policy that admits whenever a lane is free can reach that number.
 
     ## Arguments
 
@@ -96,7 +98,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     | `accelerator` | `"epur"` | name, `Accelerator`, `"module:Class"`, or dict |
     | `lanes` | 64 | lanes B of the batch |
     | `workload` | `"translation"` | name, workload, path of a CSV, `"module:Class"`, or dict |
-    | `load` | 0.8 | arrival rate / saturated throughput of this machine; a pair is a range drawn from anew each episode |
+    | `load` | 0.8 | arrival rate / saturated throughput of the machine, 1e-6..1000; a pair is a range drawn from anew each episode |
     | `requests` | 1024 | requests R of an episode |
     | `deadline` | None | after arrival, in reference latencies (lanes / saturated throughput) |
     | `hold` | 0.1 | longest hold, in reference latencies; `inf`: until the next arrival |
@@ -106,7 +108,8 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     | `plan` | longest, all, joins | what the other controls are set to (`RoundPlan` or mapping) |
     | `time_step_levels`, `admit_levels` | see above | other levels; None stands for "longest" and "all" |
     | `flat_actions` | False | one `Discrete` index |
-    | `max_decisions` | 4 R (mean length + 16) | truncation |
+    | `max_decisions` | R (longest length + 129) + holds | truncation; holds: twice as many as fill the arrivals of the mean episode, at most 1,000,000 |
+    | `reference_accelerator` | `accelerator` | the machine whose saturated throughput, latency and energy are the references of `load`, `deadline`, `hold` and the costs: with the same one, numbers on different machines compare |
     | `episode_metrics` | True | put `EpisodeMetrics` in ``info["episode_metrics"]`` when an episode ends |
     | `render_mode` | None | `human`, `rgb_array`, `ansi` |
 
@@ -129,13 +132,14 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     def __init__(self, *, render_mode: str | None = None, episode_metrics: bool = True, **keywords: Any) -> None:
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
+        if not isinstance(episode_metrics, bool):
+            raise fail("episode_metrics", episode_metrics, "True or False")
         self.render_mode = render_mode
         self.system = System.build(**keywords)
         self.dynamics = Dynamics(self.system, 1, record=bool(episode_metrics) or render_mode is not None)
         self.action_space = self.system.actions.space
         self.observation_space: gym.spaces.Box = self.system.observations.space  # type: ignore[assignment]
-        self._episode_metrics = bool(episode_metrics)
-        self._columns = self.system.actions.columns
+        self._episode_metrics = episode_metrics
         self._ready = False
         self._renderer: Any = None
 
@@ -159,7 +163,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
         if not self._ready:
             raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
         dynamics = self.dynamics
-        dynamics.step(np.asarray(action, dtype=np.int64).reshape(1, self._columns))
+        dynamics.step(self.system.actions.check_actions(action, 1))
         terminated, truncated = bool(dynamics.terminated[0]), bool(dynamics.truncated[0])
         info: dict[str, Any] = {
             "rewards": dict(zip(TERMS, dynamics.terms[0].tolist(), strict=True)),

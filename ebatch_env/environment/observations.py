@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from ebatch_env.costs import CostTable
+from ebatch_env.environment.rewards import Objective
 from ebatch_env.errors import FloatArray
+from ebatch_env.saturation import Saturation
 
 END_BINS = 10  # lanes that end within 1, 2, 4, ..., 512 steps
 MIX_BINS = 8  # octiles of the workload's length distribution
@@ -152,3 +156,58 @@ def state_fields(
         Field("last_shed", "requests", "squash", lanes, "requests shed by the last decision"),
     ]
     return fields
+
+
+def machine_fields(
+    table: CostTable,
+    lanes: int,
+    mean_length: float,
+    sat: Saturation,
+    objective: Objective,
+    deadline: float | None,
+    lengths_known: bool,
+) -> list[tuple[Field, float]]:
+    """The observation's constant fields with their values: the machine and the objective.
+
+    Times are seen in reference latencies and energies in reference energies, so one policy can serve machines of any
+    speed.
+    """
+    step_s, step_j = sat.latency_s / mean_length, max(sat.energy_per_request_j, 1e-300) * lanes / mean_length
+    rows: list[tuple[Field, float]] = [
+        (Field("lanes", "lanes", "squash", 64.0, "lanes B"), lanes),
+        (Field("layers", "layers", "squash", 8.0, "layers n"), table.n_layers),
+        (Field("max_time_steps", "steps", "squash", mean_length, "largest T"), table.max_time_steps),
+        (Field("load_s", "s", "squash", sat.latency_s, "weight loads of a round"), float(table.load_s.sum())),
+        (Field("load_j", "J", "squash", step_j * mean_length, "their energy"), float(table.load_j.sum())),
+        (
+            Field("input_floor_s", "s", "squash", sat.latency_s, "least time of a round's input GEMMs"),
+            float(table.input_floor_s.sum()),
+        ),
+        (Field("input_j", "J", "squash", step_j * mean_length, "their energy"), float(table.input_j.sum())),
+        (Field("join_s", "s", "squash", step_s, "cost of a boundary with joins"), float(table.input_floor_s[0])),
+    ]
+    for share in CURVE:
+        a = max(1, math.ceil(share * lanes))
+        which = f"one step of every layer with {share:.3g} of the lanes (at least 1) busy"
+        rows.append((Field(f"step_s_{share:.3g}", "s", "squash", step_s, which), float(table.step_s[:, a].sum())))
+    for share in CURVE:
+        a = max(1, math.ceil(share * lanes))
+        which = f"energy of one step of every layer with {share:.3g} of the lanes busy"
+        rows.append((Field(f"step_j_{share:.3g}", "J", "squash", step_j, which), float(table.step_j[:, a].sum())))
+    static = step_j * mean_length / sat.latency_s
+    rows += [
+        (Field("static_w", "W", "squash", static, "power drawn always"), table.static_w),
+        (Field("prefetch", "", "flag", 1.0, "loads overlap the pass before"), table.prefetch),
+        (Field("notifies", "", "flag", 1.0, "completion notifications and joins"), table.notifies),
+        (Field("whole_sequences", "", "flag", 1.0, "only whole sequences can run"), table.whole_sequences),
+        (Field("lengths_known", "", "flag", 1.0, "sequence lengths are visible"), lengths_known),
+        (
+            Field("deadline", "s", "squash", 4 * sat.latency_s, "deadline after arrival; 0 for none"),
+            (deadline or 0.0) * sat.latency_s,
+        ),
+    ]
+    weights = objective.to_dict()
+    for term in ("energy", "latency", "miss", "shed"):
+        meaning = f"weight of the cost term `{term}`"
+        rows.append((Field(f"weight_{term}", "", "squash", 1.0, meaning), weights[term]))
+    return rows

@@ -24,8 +24,8 @@ class Objective:
     where E is the energy per request and L the latency of the saturated machine (`Saturation`), so that 1 means "as
     much as the machine at its best throughput". The episode's cost is therefore a mean per request. The reward is
     ``credit * resolved / R`` less that cost, with resolved = requests served or shed by the decision: over an episode
-    the credit adds up to ``credit`` whatever the policy does, so the undiscounted return is ``credit`` less the cost.
-    The credit is there because rounds last different times: without it every decision only costs, and a discount per
+    the credit adds up to ``credit`` whatever the policy does, so the undiscounted return is ``credit`` less the cost
+    (of a truncated episode: ``credit`` times the share that was resolved, less the cost so far). The credit is there because rounds last different times: without it every decision only costs, and a discount per
     decision rewards small bites of time. A miss is charged when the deadline passes, wherever the request is.
     """
 

@@ -73,7 +73,7 @@ class EBatchVecEnv(VecEnv):
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
-        self._actions = np.ascontiguousarray(actions, dtype=np.int64).reshape(self.num_envs, self._columns)
+        self._actions = self.system.actions.check_actions(actions, self.num_envs)
 
     def step_wait(
         self,

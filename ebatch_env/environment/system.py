@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,16 +14,18 @@ import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
 from ebatch_env.environment.actions import CONTROLS, ActionCodec
-from ebatch_env.environment.observations import CURVE, MIX_BINS, Field, ObservationLayout, state_fields
+from ebatch_env.environment.keywords import check_load, check_plan, max_decisions_for, resolved, table_of
+from ebatch_env.environment.observations import MIX_BINS, ObservationLayout, machine_fields, state_fields
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.errors import check_integer, check_number, fail
 from ebatch_env.machines import Accelerator, resolve_machine
 from ebatch_env.networks import Network, resolve_network
 from ebatch_env.saturation import Saturation, saturation
 from ebatch_env.simulator.plan import RoundPlan
-from ebatch_env.simulator.state import check_fits
+from ebatch_env.simulator.state import check_clock, check_fits
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import WorkloadLike, resolve_workload
+from ebatch_env.workloads.checks import check_lengths, checked_trace, is_built_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,23 +34,26 @@ class System:
 
     Attributes:
         network, accelerator: what runs where.
+        reference: the machine that load, deadline, hold and costs are relative to.
         table: the accelerator's `CostTable` for the network and the lanes.
         lanes: lanes B.
         workload: where the traces come from.
-        load: arrivals relative to the saturated machine; a pair is a range drawn from anew each episode.
+        load: arrivals relative to the saturated reference; a pair is a range drawn from anew each episode.
         requests: requests R of an episode.
         deadline: a request's deadline after its arrival, in reference latencies; None: no deadlines.
         hold_s: the longest a hold lasts; ``inf``: until the next arrival.
         objective: weights of the cost.
         lengths_known: whether sequence lengths can be seen and used.
-        saturation: the yardstick: throughput at load 1, energy per request, reference latency.
+        saturation: the yardstick, of the reference: throughput at load 1, energy per request, reference latency.
         actions, observations: the codecs.
         constants: shape (D,) float32, the observation's constant part, 0 elsewhere.
+        mix_edges: shape (7,), the octiles of the lengths; mean_length: their mean.
         max_decisions: an episode is truncated after this many.
     """
 
     network: Network
     accelerator: Accelerator
+    reference: Accelerator
     table: CostTable
     lanes: int
     workload: WorkloadLike
@@ -84,32 +91,37 @@ class System:
         plan: RoundPlan | Mapping[str, Any] | None = None,
         flat_actions: bool = False,
         max_decisions: int | None = None,
+        reference_accelerator: str | Mapping[str, Any] | Accelerator | None = None,
+        **unknown: Any,
     ) -> System:
         """Work out the keywords of an environment; they are described on `EBatchEnv`.
 
         Raises:
-            ValueError: any keyword outside its range; the message names it, its value and the range.
+            ValueError: an unknown keyword, or one outside its range; the message names it, its value and the range.
         """
+        for name in unknown:
+            raise fail("keyword", name, f"one of {', '.join(cls.keywords())}")
         net = resolve_network(network)
-        machine = resolve_machine(accelerator)
+        machine = reference = resolved("accelerator", accelerator, resolve_machine)
+        if reference_accelerator is not None:
+            reference = resolved("reference_accelerator", reference_accelerator, resolve_machine)
         lanes = check_integer("lanes", lanes, low=1, high=4096)
-        work = resolve_workload(workload)
+        work = resolved("workload", workload, resolve_workload)
         requests = check_integer("requests", requests, low=1, high=10_000_000)
-        loads = (load, load) if isinstance(load, (int, float, np.integer, np.floating)) else tuple(load)
-        if len(loads) != 2:
-            raise fail("load", load, "a number or a pair (low, high)")
-        low = check_number("load", loads[0], low=0.0, low_open=True, high=1000.0)
-        high = check_number("load", loads[1], low=low, high=1000.0)
+        low, high = check_load(load)
         if deadline is not None:
             deadline = check_number("deadline", deadline, low=0.0, low_open=True, high=1e9)
         if hold != math.inf:
-            hold = check_number("hold", hold, low=0.0, low_open=True)
-        if not isinstance(lengths_known, (bool, np.bool_)):
-            raise fail("lengths_known", lengths_known, "True or False")
-        table = machine.cost_table(net, lanes)
-        lengths = work.lengths
+            hold = check_number("hold", hold, low=0.0, low_open=True, high=1e9)
+        for field, flag in (("lengths_known", lengths_known), ("flat_actions", flat_actions)):
+            if not isinstance(flag, (bool, np.bool_)):
+                raise fail(field, flag, "True or False")
+        lengths = check_lengths(work.lengths)
+        table = table_of(machine, net, lanes)
         check_fits(table, int(lengths.max_length))
-        sat = saturation(table, lanes, lengths)
+        sat = saturation(table if reference is machine else table_of(reference, net, lanes), lanes, lengths)
+        span_s = requests / (low * sat.throughput_rps)
+        check_clock(table, span_s, hold * sat.latency_s)
         weights = Objective.resolve(objective)
         actions = ActionCodec.build(
             table,
@@ -117,8 +129,8 @@ class System:
             controls=controls,
             time_step_levels=time_step_levels,
             admit_levels=admit_levels,
-            plan=RoundPlan(**plan) if isinstance(plan, Mapping) else plan,
-            flat=flat_actions,
+            plan=check_plan(plan),
+            flat=bool(flat_actions),
             lengths_known=bool(lengths_known),
             has_deadlines=deadline is not None or bool(getattr(work, "has_deadlines", False)),
         )
@@ -133,11 +145,11 @@ class System:
         constants = machine_fields(table, lanes, lengths.mean, sat, weights, deadline, bool(lengths_known))
         layout = ObservationLayout([*fields, *(field for field, _ in constants)])
         if max_decisions is None:
-            # Even one sequence at a time in the shortest rounds stays below this.
-            max_decisions = min(4 * requests * (int(lengths.mean) + 16), 1 << 40)
+            max_decisions = max_decisions_for(requests, int(lengths.max_length), span_s / (hold * sat.latency_s))
         return cls(
             network=net,
             accelerator=machine,
+            reference=reference,
             table=table,
             lanes=lanes,
             workload=work,
@@ -156,79 +168,45 @@ class System:
             max_decisions=check_integer("max_decisions", max_decisions, low=1),
         )
 
+    @classmethod
+    def keywords(cls) -> tuple[str, ...]:
+        """Names of the keywords of `build`."""
+        parameters = inspect.signature(cls.build).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
     @property
     def deadline_s(self) -> float | None:
         """A request's deadline after its arrival (s)."""
         return None if self.deadline is None else self.deadline * self.saturation.latency_s
 
     def sample_trace(self, rng: np.random.Generator) -> RequestTrace:
-        """Draw one episode's work."""
+        """Draw one episode's work.
+
+        Raises:
+            ValueError: a workload that is not built in broke its promises; the message names field, value and range.
+        """
         low, high = self.load
         load = low if low == high else low + (high - low) * float(rng.random())
         rate = load * self.saturation.throughput_rps
-        return self.workload.sample(rng, self.requests, rate, self.deadline_s)
+        trace = self.workload.sample(rng, self.requests, rate, self.deadline_s)
+        return trace if self._trusted else self.check_trace(trace, self.requests)
+
+    @cached_property
+    def _trusted(self) -> bool:
+        return is_built_in(self.workload)
+
+    def check_trace(self, trace: Any, requests: int) -> RequestTrace:
+        """Return ``trace`` if it is a right one of so many ``requests`` that this system can play.
+
+        Raises:
+            ValueError: it is not; the message names field, value and range.
+        """
+        checked = checked_trace(trace, requests, int(self.workload.lengths.max_length))
+        check_clock(self.table, float(checked.arrival_s[-1]), self.hold_s)
+        return checked
 
     def cost_per_unit(self) -> npt.NDArray[np.float64]:
         """`Objective.per_unit` with this system's references, shape (5,)."""
         return self.objective.per_unit(
             energy_j=self.saturation.energy_per_request_j, latency_s=self.saturation.latency_s
         )
-
-    def curve_lanes(self) -> list[int]:
-        """Numbers of busy lanes at which the observation shows the step costs."""
-        return [max(1, math.ceil(share * self.lanes)) for share in CURVE]
-
-
-def machine_fields(
-    table: CostTable,
-    lanes: int,
-    mean_length: float,
-    sat: Saturation,
-    objective: Objective,
-    deadline: float | None,
-    lengths_known: bool,
-) -> list[tuple[Field, float]]:
-    """The observation's constant fields with their values: the machine and the objective.
-
-    Times are seen in reference latencies and energies in reference energies, so one policy can serve machines of any
-    speed.
-    """
-    step_s, step_j = sat.latency_s / mean_length, max(sat.energy_per_request_j, 1e-300) * lanes / mean_length
-    rows: list[tuple[Field, float]] = [
-        (Field("lanes", "lanes", "squash", 64.0, "lanes B"), lanes),
-        (Field("layers", "layers", "squash", 8.0, "layers n"), table.n_layers),
-        (Field("max_time_steps", "steps", "squash", mean_length, "largest T"), table.max_time_steps),
-        (Field("load_s", "s", "squash", sat.latency_s, "weight loads of a round"), float(table.load_s.sum())),
-        (Field("load_j", "J", "squash", step_j * mean_length, "their energy"), float(table.load_j.sum())),
-        (
-            Field("input_floor_s", "s", "squash", sat.latency_s, "least time of a round's input GEMMs"),
-            float(table.input_floor_s.sum()),
-        ),
-        (Field("input_j", "J", "squash", step_j * mean_length, "their energy"), float(table.input_j.sum())),
-        (Field("join_s", "s", "squash", step_s, "cost of a boundary with joins"), float(table.input_floor_s[0])),
-    ]
-    for share in CURVE:
-        a = max(1, math.ceil(share * lanes))
-        which = f"one step of every layer with {share:.3g} of the lanes (at least 1) busy"
-        rows.append((Field(f"step_s_{share:.3g}", "s", "squash", step_s, which), float(table.step_s[:, a].sum())))
-    for share in CURVE:
-        a = max(1, math.ceil(share * lanes))
-        which = f"energy of one step of every layer with {share:.3g} of the lanes busy"
-        rows.append((Field(f"step_j_{share:.3g}", "J", "squash", step_j, which), float(table.step_j[:, a].sum())))
-    static = step_j * mean_length / sat.latency_s
-    rows += [
-        (Field("static_w", "W", "squash", static, "power drawn always"), table.static_w),
-        (Field("prefetch", "", "flag", 1.0, "loads overlap the pass before"), table.prefetch),
-        (Field("notifies", "", "flag", 1.0, "completion notifications and joins"), table.notifies),
-        (Field("whole_sequences", "", "flag", 1.0, "only whole sequences can run"), table.whole_sequences),
-        (Field("lengths_known", "", "flag", 1.0, "sequence lengths are visible"), lengths_known),
-        (
-            Field("deadline", "s", "squash", 4 * sat.latency_s, "deadline after arrival; 0 for none"),
-            (deadline or 0.0) * sat.latency_s,
-        ),
-    ]
-    weights = objective.to_dict()
-    for term in ("energy", "latency", "miss", "shed"):
-        meaning = f"weight of the cost term `{term}`"
-        rows.append((Field(f"weight_{term}", "", "squash", 1.0, meaning), weights[term]))
-    return rows

@@ -70,7 +70,6 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._episode_metrics = bool(episode_metrics)
-        self._columns = self.system.actions.columns
         self._streams: Streams | None = None
         self._over = np.zeros(self.num_envs, np.bool_)
         self._any_over = False
@@ -135,7 +134,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         streams = self._streams
         if streams is None:
             raise gym.error.ResetNeeded("step() needs a reset() first: no episode is under way")
-        rows = np.ascontiguousarray(actions, dtype=np.int64).reshape(self.num_envs, self._columns)
+        rows = self.system.actions.check_actions(actions, self.num_envs)
         dynamics, same_step = self.dynamics, self.autoreset_mode == AutoresetMode.SAME_STEP
         # Compiled code begins the next episodes itself, unless the records of the last are still to be read or a
         # workload of the user's draws the work.

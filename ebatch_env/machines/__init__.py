@@ -14,6 +14,7 @@ from ebatch_env.machines.base import Accelerator
 from ebatch_env.machines.brainwave import Brainwave
 from ebatch_env.machines.epur import EPUR
 from ebatch_env.machines.epur_energy import ENERGY_SETS, EPUREnergy
+from ebatch_env.machines.gpu_step import GPUStep
 from ebatch_env.machines.handmade import BatchServer, ToyMachine
 from ebatch_env.machines.plasticine import Plasticine
 from ebatch_env.machines.tpu import TPUv1
@@ -29,6 +30,7 @@ __all__ = [
     "BatchServer",
     "Brainwave",
     "EPUREnergy",
+    "GPUStep",
     "Plasticine",
     "TPUv1",
     "ToyMachine",
@@ -49,6 +51,8 @@ _MACHINES: tuple[Accelerator, ...] = (
     Brainwave(),
     V100(),
     V100(notifies=False, name="v100-baseline"),  # one library call per round: nothing joins, lanes are padded
+    GPUStep(),
+    GPUStep(notifies=False, name="gpu-step-baseline"),
     ToyMachine(),
     BatchServer(),
 )

@@ -33,9 +33,10 @@ def draw_chart(chart: Chart, path: Path) -> None:
         if chart.kind == "bar":
             _bars(axes, series, names, n, len(chart.series), colour)
         else:
-            _line(axes, series, names, colour, marker if len(series.x) <= 40 else "", chart.kind == "line")
+            joined = chart.kind == "line"
+            _line(axes, series, names, colour, "" if joined and len(series.x) > 40 else marker, joined)
     if names:
-        axes.set_xticks(range(len(names)), [textwrap.fill(name, 14) for name in names])
+        _name_ticks(axes, names, 0.8 * figure.get_figwidth() - 1.4 * beside)
     elif chart.log_x:
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis, [x for series in chart.series for x in series.x])
@@ -45,6 +46,8 @@ def draw_chart(chart: Chart, path: Path) -> None:
     for n, (label, value) in enumerate(chart.references):
         style = ("--", ":", "-.")[n % 3]
         axes.axhline(value, color="0.35", linestyle=style, linewidth=1.2, label=label, zorder=1)
+    if chart.kind == "bar" and not chart.log_y:
+        axes.margins(y=0.18)  # room for the legend
     axes.set_title("\n".join(textwrap.wrap(chart.title, 85)), fontsize=11)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
@@ -57,6 +60,16 @@ def draw_chart(chart: Chart, path: Path) -> None:
         figure.savefig(part, dpi=130)
 
 
+def _name_ticks(axes: Any, names: Sequence[str], width: float) -> None:
+    """Names along the x axis, which is ``width`` inches long: broken into lines where they fit so, slanted otherwise."""
+    room = int(width / len(names) / 0.095)  # characters of the usual size
+    if max(len(word) for name in names for word in name.split() or [""]) <= room:
+        axes.set_xticks(range(len(names)), [textwrap.fill(name, max(room, 1)) for name in names])
+    else:
+        style = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(names)), [textwrap.fill(name, 26) for name in names], **style)
+
+
 def _names(chart: Chart) -> list[str]:
     """The names along the x axis; none where it is numbers."""
     every = [x for series in chart.series for x in series.x]
@@ -67,8 +80,8 @@ def _names(chart: Chart) -> list[str]:
 
 def _line(axes: Any, series: Series, names: Sequence[str], colour: str, marker: str, joined: bool) -> None:
     x = [names.index(str(value)) for value in series.x] if names else series.x
-    style = {"color": colour, "marker": marker or ("" if joined else "."), "linestyle": "-" if joined else "none"}
-    axes.errorbar(x, series.y, _reach(series), label=series.label, markersize=5, linewidth=1.5, capsize=2, **style)
+    style = {"color": colour, "marker": marker, "markersize": 5, "linestyle": "-" if joined else "none"}
+    axes.errorbar(x, series.y, _reach(series), label=series.label, linewidth=1.5, capsize=2, **style)
 
 
 def _bars(axes: Any, series: Series, names: Sequence[str], place: int, groups: int, colour: str) -> None:

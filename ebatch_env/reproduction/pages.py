@@ -24,7 +24,7 @@ MARKS: dict[Checked, str] = {
     "derived": "derived",
 }
 HEADINGS = ("what", "published", "measured", "error", "aim", "met", "source", "checked", "note")
-RIGHT = frozenset({"published", "measured", "error", "aim"})
+RIGHT = frozenset({1, 2, 3, 4})  # columns of numbers
 INTRODUCTION = """\
 `ebatch reproduce` measured everything on this page; published figures are in the column of that name and nowhere else.
 An error is measured / published - 1, from the nearer end of a published range and 0 within it. In parentheses stands a
@@ -76,9 +76,9 @@ class ReproductionReport:
                 continue
             console.rule(f"[bold]{section.title}")
             console.print(Markdown(section.summary))
-            _print_table(console, "", HEADINGS, [row_cells(row) for row in section.rows])
+            _print_table(console, "", HEADINGS, [row_cells(row) for row in section.rows], RIGHT)
             for table in section.tables:
-                _print_table(console, table.title, table.columns, table_cells(table))
+                _print_table(console, table.title, table.columns, table_cells(table), numeric(table))
         _print_table(console, "All sections", OVERVIEW, [overview_cells(outcome) for outcome in self.outcomes])
 
     def write(self, folder: Path) -> None:
@@ -97,16 +97,18 @@ class ReproductionReport:
     def markdown(self, charts: str = "charts") -> str:
         """The page; ``charts`` is the folder of the pictures as the page links to it."""
         parts = ["# Reproduced results\n", INTRODUCTION, *([QUICK] if self.quick else [])]
-        parts.append(_markdown_table(OVERVIEW, [overview_cells(outcome) for outcome in self.outcomes]))
+        parts.append(_markdown_table(OVERVIEW, [[linked(o), *overview_cells(o)[1:]] for o in self.outcomes]))
         for outcome in self.outcomes:
             section = outcome.section
             if section is None:
                 parts.append(f"## {outcome.name}\n\nThis section failed: `{outcome.error}`\n")
                 continue
             parts += [f"## {section.title}\n", section.summary.strip() + "\n"]
-            parts.append(_markdown_table(HEADINGS, [row_cells(row) for row in section.rows]))
+            parts.append(_markdown_table(HEADINGS, [row_cells(row) for row in section.rows], RIGHT))
             for table in section.tables:
-                parts.append(f"**{table.title}**\n\n" + _markdown_table(table.columns, table_cells(table)))
+                parts.append(
+                    f"**{table.title}**\n\n" + _markdown_table(table.columns, table_cells(table), numeric(table))
+                )
             for chart in section.charts:
                 parts.append(f"![{chart.title}]({charts}/{section.name}-{chart.name}.png)\n")
             foot = f" {section.seeds}" if section.seeds else ""
@@ -128,10 +130,19 @@ def overview_cells(outcome: Outcome) -> list[str]:
     if section is None:
         return [outcome.name, "-", f"failed: {outcome.error}", seconds(outcome.seconds)]
     aims = [row.met for row in section.rows if row.met is not None]
-    published = sum(row.published is not None for row in section.rows)
+    rows = [row for row in section.rows if row.published is not None]
+    unverified = sum(row.checked == "recalled" for row in rows)
+    published = f"{len(rows)}" + (f", {unverified} unverified" if unverified else "")
     met = f"{sum(aims)} of {len(aims)}" if aims else "none set"
     kept = " (kept)" if outcome.kept else ""
-    return [outcome.name, str(published), met, seconds(outcome.seconds) + kept]
+    return [outcome.name, published, met, seconds(outcome.seconds) + kept]
+
+
+def linked(outcome: Outcome) -> str:
+    """A section's name with a link to its heading, by the rule of common Markdown viewers."""
+    title = outcome.name if outcome.section is None else outcome.section.title
+    anchor = "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c in "-_")
+    return f"[{outcome.name}](#{anchor})"
 
 
 def row_cells(row: Row) -> list[str]:
@@ -152,6 +163,12 @@ def row_cells(row: Row) -> list[str]:
 def table_cells(table: Table) -> list[list[str]]:
     """A table's cells as text: numbers in three significant digits, whole ones as they are."""
     return [[cell_text(cell) for cell in row] for row in table.rows]
+
+
+def numeric(table: Table) -> frozenset[int]:
+    """Columns that hold numbers and nothing else."""
+    columns = enumerate(zip(*table.rows, strict=True))
+    return frozenset(n for n, cells in columns if all(isinstance(cell, (int, float, type(None))) for cell in cells))
 
 
 def cell_text(cell: str | float | None) -> str:
@@ -189,28 +206,34 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
-def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table without the columns that are empty throughout."""
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
+    """A table without the columns that are empty throughout; ``right``: columns aligned to the right."""
     keep = _filled(headings, rows)
     if not rows:
         return ""
     lines = ["| " + " | ".join(headings[n] for n in keep) + " |"]
-    lines.append("|" + "".join("---:|" if headings[n] in RIGHT else "---|" for n in keep))
+    lines.append("|" + "".join("---:|" if n in right else "---|" for n in keep))
     lines += ["| " + " | ".join(row[n].replace("|", "\\|") for n in keep) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _print_table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_table(
+    console: Console,
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int] = frozenset(),
+) -> None:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     if not rows:
         return
-    keep = _filled(headings, rows)
     shown = RichTable(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    keep = _filled(headings, rows)
     for n in keep:
-        shown.add_column(Text(headings[n]), justify="right" if headings[n] in RIGHT else "left", overflow="fold")
+        shown.add_column(Text(headings[n]), justify="right" if n in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(row[n]) for n in keep))
     console.print(shown)

@@ -125,14 +125,10 @@ def system_keywords(
             of ``requests`` of them, or all if there are fewer.
 
     Raises:
-        ValueError: an unknown id or keyword, a window longer than the trace, an unreadable trace.
+        ValueError: an unknown id, a window longer than the trace, an unreadable trace.
         OSError: the trace cannot be opened.
     """
     chosen = dict(overrides or {})
-    known = inspect.signature(System.build).parameters
-    for name in chosen:
-        if name not in known:
-            raise fail("keyword", name, f"one of {', '.join(known)}")
     keywords = {**scenario(env_id).keywords, **chosen}
     if trace is None:
         return keywords
@@ -143,7 +139,8 @@ def system_keywords(
     if "requests" in chosen:
         check_integer("requests", chosen["requests"], low=1, high=size)
     else:
-        keywords["requests"] = min(keywords.get("requests", known["requests"].default), size)
+        usual = inspect.signature(System.build).parameters["requests"].default
+        keywords["requests"] = min(keywords.get("requests", usual), size)
     keywords["workload"] = recorded if "load" in chosen else AsRecorded(recorded)
     if recorded.has_deadlines and "deadline" not in chosen:
         keywords["deadline"] = None

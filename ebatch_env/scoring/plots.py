@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebatch_env.errors import needs_extra
 from ebatch_env.scoring.files import whole_file
 from ebatch_env.scoring.statistics import ALL, Aggregate
-from ebatch_env.scoring.tables import scale_of
+from ebatch_env.scoring.tables import MARK, scale_of
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, less the yellow that is faint on white; the
 # marker changes as well, for print in grey.
@@ -35,13 +36,15 @@ class Place:
 def plot_energy_latency(aggregates: Sequence[Aggregate], path: Path, caption: str = "") -> None:
     """Write the picture (PNG, SVG or PDF by the suffix of ``path``).
 
-    Points are interquartile means, bars their 95 % intervals. Policies that served nothing are left out.
+    Points are interquartile means, bars their 95 % intervals. Policies that served nothing are left out, those with
+    truncated episodes marked.
 
     Raises:
         OSError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # no pyplot: no display, no global state
+    with needs_extra("a picture", "cli"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
     envs = list(dict.fromkeys(a.env for a in aggregates if a.env != ALL))
     policies = list(dict.fromkeys(a.policy for a in aggregates))
@@ -77,7 +80,8 @@ def _draw_points(
     for policy, x, y in points:
         n = policies.index(policy)
         colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
-        place = Place(policy, (x.iqm * x_factor, y.iqm * y_factor), _bar(x, x_factor), _bar(y, y_factor), colour)
+        label = f"{policy} {MARK}" if x.truncated else policy
+        place = Place(label, (x.iqm * x_factor, y.iqm * y_factor), _bar(x, x_factor), _bar(y, y_factor), colour)
         places.append(place)
         bars = {"xerr": [[end] for end in place.x_bar], "yerr": [[end] for end in place.y_bar]}
         panel.errorbar(*place.at, **bars, fmt=marker, color=colour, markersize=6, elinewidth=1.2, capsize=2)

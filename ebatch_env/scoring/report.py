@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import ebatch_env
+from ebatch_env.errors import needs_extra
 from ebatch_env.scoring.files import json_text, make_folder, whole_file, write_json, write_text
 from ebatch_env.scoring.plots import plot_energy_latency
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.statistics import Aggregate, Improvement, aggregate, improvements
-from ebatch_env.scoring.tables import ResultTable, markdown, result_tables
+from ebatch_env.scoring.tables import MARK, ResultTable, markdown, result_tables
 
 
 class Report:
@@ -69,7 +70,11 @@ def caption(records: Sequence[EpisodeRecord]) -> str:
         "Interquartile means with 95 % bootstrap intervals."
     )
     cut_off = sum(record.truncated for record in records)
-    return text + (f" {cut_off} episodes were truncated." if cut_off else "")
+    if cut_off:
+        text += (
+            f" {cut_off} episodes were truncated: the policies marked {MARK} left work undone, which cost them nothing."
+        )
+    return text
 
 
 def write_table_files(folder: Path, records: Sequence[EpisodeRecord]) -> None:
@@ -91,7 +96,8 @@ def _kind(rows: Sequence[Mapping[str, Any]], name: str) -> type:
 
 
 def _untyped(module: str) -> Any:
-    return importlib.import_module(module)  # pyarrow's names are not exported in the type checker's sense
+    with needs_extra("writing tables", "cli"):
+        return importlib.import_module(module)  # pyarrow's names are not exported in the type checker's sense
 
 
 def versions() -> dict[str, str]:

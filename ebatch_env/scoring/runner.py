@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium.utils import seeding
 
 from ebatch_env.environment.dynamics import Dynamics
@@ -67,19 +66,10 @@ def _play_block(system: System, policy: Policy, seeds: Sequence[int]) -> list[Ep
     start = np.ones(ROWS, np.bool_)
     while not over.all():
         actions, state = policy.predict(dynamics.observation[rows], state, start, deterministic=True)
-        dynamics.step(_rows_of(actions, system)[:n], over.view(np.uint8))
+        dynamics.step(system.actions.check_actions(actions, ROWS)[:n], over.view(np.uint8))
         over |= dynamics.terminated | dynamics.truncated
         start = np.zeros(ROWS, np.bool_)
     return [dynamics.metrics(e) for e in range(n)]
-
-
-def _rows_of(actions: Any, system: System) -> npt.NDArray[np.int64]:
-    """Actions as the dynamics take them: int64 (`ROWS`, C)."""
-    found, columns = np.asarray(actions), system.actions.columns
-    if found.size != ROWS * columns or found.dtype.kind not in "iu":
-        expected = f"an integer array of shape ({ROWS}, {columns})" + (f" or ({ROWS},)" if columns == 1 else "")
-        raise fail("actions", f"{found.dtype} of shape {found.shape}", expected)
-    return np.ascontiguousarray(found, dtype=np.int64).reshape(ROWS, columns)
 
 
 @dataclass(frozen=True)

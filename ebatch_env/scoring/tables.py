@@ -12,6 +12,7 @@ from ebatch_env.scoring.statistics import ALL, Aggregate, Improvement
 if TYPE_CHECKING:
     from rich.table import Table
 
+MARK = "*"  # behind a policy some of whose episodes were truncated
 PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
 
 
@@ -48,15 +49,23 @@ class Cell:
 class ResultTable:
     """One environment's results, the best policy (least cost) first.
 
+    Policies with truncated episodes come last, whatever their cost: what was left undone cost nothing.
+
     Attributes:
         title: the environment.
         headings: of the columns, "policy" first, units included.
         rows: policy and cells.
+        marked: the policies with truncated episodes, shown with `MARK`.
     """
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    marked: frozenset[str] = frozenset()
+
+    def label(self, policy: str) -> str:
+        """The policy's name as tables show it."""
+        return f"{policy} {MARK}" if policy in self.marked else policy
 
 
 def scale_of(values: Sequence[float], unit: str) -> tuple[float, str]:
@@ -101,7 +110,8 @@ def result_tables(aggregates: Sequence[Aggregate], improvements: Sequence[Improv
 
 def _table(env: str, aggregates: Sequence[Aggregate], improvements: Sequence[Improvement]) -> ResultTable:
     found = {(a.policy, a.metric): a for a in aggregates if a.env == env}
-    policies = sorted({policy for policy, _ in found}, key=lambda p: (_rank(found[p, "cost"].iqm), p))
+    marked = frozenset(policy for (policy, _), entry in found.items() if entry.truncated)
+    policies = sorted({policy for policy, _ in found}, key=lambda p: (p in marked, _rank(found[p, "cost"].iqm), p))
     headings, columns = ["policy"], []
     for column in COLUMNS:
         entries = [found[policy, column.metric] for policy in policies if (policy, column.metric) in found]
@@ -121,7 +131,7 @@ def _table(env: str, aggregates: Sequence[Aggregate], improvements: Sequence[Imp
             ]
         )
     rows = tuple((p, tuple(column[n] for column in columns)) for n, p in enumerate(policies))
-    return ResultTable("all environments" if env == ALL else env, tuple(headings), rows)
+    return ResultTable("all environments" if env == ALL else env, tuple(headings), rows, marked)
 
 
 def _rank(cost: float) -> float:
@@ -139,7 +149,7 @@ def split(table: ResultTable, width: int) -> list[ResultTable]:
     def broad(texts: Sequence[str]) -> int:
         return max(map(len, texts)) + 3  # rich pads every column and draws a line
 
-    room = width - broad(["policy", *(policy for policy, _ in table.rows)]) - 2
+    room = width - broad(["policy", *(table.label(policy) for policy, _ in table.rows)]) - 2
     groups: list[list[int]] = [[]]
     used = 0
     for n, heading in enumerate(table.headings[1:]):
@@ -155,6 +165,7 @@ def split(table: ResultTable, width: int) -> list[ResultTable]:
             table.title,
             ("policy", *(table.headings[1 + n] for n in group)),
             tuple((policy, tuple(row[n] for n in group)) for policy, row in table.rows),
+            table.marked,
         )
         for group in groups
     ]
@@ -172,7 +183,7 @@ def rich_table(table: ResultTable) -> Table:
         shown.add_column(Text(f"{name}\n{unit}"), justify="right" if n else "left", no_wrap=True)
     for policy, cells in table.rows:
         texts = [Text.assemble(cell.value, "\n", (cell.interval, "dim")) for cell in cells]
-        shown.add_row(Text(policy), *texts)
+        shown.add_row(Text(table.label(policy)), *texts)
     return shown
 
 
@@ -185,6 +196,7 @@ def markdown(tables: Sequence[ResultTable], caption: str) -> str:
         lines.append("|" + "---|" * len(table.headings))
         for policy, cells in table.rows:
             texts = [cell.value + (f" ({cell.interval})" if cell.interval not in ("", "-") else "") for cell in cells]
-            lines.append("| " + " | ".join([f"`{policy}`", *texts]) + " |")
+            name = f"`{policy}`" + table.label(policy).removeprefix(policy).replace(MARK, "\\" + MARK)
+            lines.append("| " + " | ".join([name, *texts]) + " |")
         lines.append("")
     return "\n".join([*lines, caption, ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebatch_env.environment.system import System
-from ebatch_env.errors import check_integer, fail
+from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
 from ebatch_env.scoring.policy import Knob, policy_class
@@ -31,7 +32,7 @@ class Tuned:
     Attributes:
         env, policy: which.
         knobs: the best values, all of the policy's knobs.
-        cost: their mean cost over the tuning episodes.
+        cost: their mean cost over the tuning episodes; infinite if one was truncated, as work left undone costs nothing.
         default_cost: that of the default values.
         trials, episodes, seed: the budget; every trial plays the same episodes, from ``seed`` on.
     """
@@ -171,8 +172,9 @@ def store(results: Sequence[Tuned], folder: Path) -> list[Path]:
 
 def _run(study: _Study) -> Tuned:
     """Tune one policy on one environment."""
-    import optuna
-    from optuna.trial import TrialState
+    with needs_extra("tuning", "cli"):
+        import optuna
+        from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     system, knobs = build_system(study.keywords), knobs_of(study.policy)
@@ -214,7 +216,8 @@ def _run(study: _Study) -> Tuned:
 def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> float:
     policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
     seeds = range(study.seed, study.seed + study.episodes)
-    return float(np.mean([metrics.cost for metrics in play(system, policy, seeds)]))
+    played = play(system, policy, seeds)
+    return float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
 
 
 def _suggest(trial: Any, knob: Knob) -> Any:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ebatch_env.costs import CostTable
-from ebatch_env.errors import IntArray, check_integer, check_number
+from ebatch_env.errors import LARGEST, IntArray, check_integer, check_number
 from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.log import EpisodeLog, RoundRecord, energy_parts
 from ebatch_env.simulator.plan import RoundPlan
-from ebatch_env.simulator.state import Machine, Scratch, Systems, check_fits, pack_machine
+from ebatch_env.simulator.state import Machine, Scratch, Systems, check_clock, check_fits, pack_machine
 from ebatch_env.trace import RequestTrace
+
+# With no lane busy and work waiting, a policy may hold through this many whole ``hold_s`` in a row before it is taken to
+# be one that never admits. That is some 10 s of computing, and 1000 s of the simulated machine with the default hold.
+MAX_HOLDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,18 @@ class Simulator:
         cost_table: the machine.
         lanes: lanes B of the batch, 1..``cost_table.lanes``.
         trace: the work.
-        hold_s: the longest a hold lasts, > 0 s; the next arrival ends it earlier.
+        hold_s: the longest a hold lasts, in (0, 1e12] s; the next arrival ends it earlier.
         lengths_known: False hides sequence lengths from `Order` (first come is used) and from shedding (every waiting
             request counts as one step long).
-        max_decisions: the episode is truncated after this many; None: twice the trace's time-steps and holds enough to
-            span its arrivals, which a policy that keeps admitting work cannot reach.
+        max_decisions: the episode is truncated after this many; None: after `MAX_HOLDS` holds that lasted ``hold_s`` to
+            the end, with no round run and no request shed among them. Rounds are at most as many as the trace has
+            time-steps, and holds that an arrival ends as many as it has requests, so only a policy that never admits
+            could go on for ever.
 
     Raises:
-        ValueError: an argument outside its range, or a sequence too long for a machine that runs whole sequences.
+        TypeError: ``cost_table`` or ``trace`` of another type.
+        ValueError: an argument outside its range, a sequence too long for a machine that runs whole sequences, or times
+            so far apart that float64 cannot add them.
 
     >>> table = CostTable(step_s=[[0, 1, 1]], step_j=[[0, 1.5, 2.0]], load_s=[2], load_j=[5])
     >>> trace = RequestTrace(arrival_s=[0, 0, 2.5, 9], length=[3, 1, 2, 1])
@@ -95,18 +103,19 @@ class Simulator:
         lengths_known: bool = True,
         max_decisions: int | None = None,
     ) -> None:
+        for name, value, kind in (("cost_table", cost_table, CostTable), ("trace", trace, RequestTrace)):
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
         self.cost_table = cost_table
         self.lanes = check_integer("lanes", lanes, low=1, high=cost_table.lanes)
         self.trace = trace
-        self.hold_s = check_number("hold_s", hold_s, low=0.0, low_open=True)
+        self.hold_s = check_number("hold_s", hold_s, low=0.0, low_open=True, high=LARGEST)
         check_fits(cost_table, int(trace.length.max()))
+        check_clock(cost_table, float(trace.arrival_s[-1]), self.hold_s)
         self._machine: Machine = pack_machine(
             cost_table, hold_s=self.hold_s, longest=int(trace.length.max()), lengths_known=lengths_known
         )
-        if max_decisions is None:
-            holds = min(trace.arrival_s[-1] / self.hold_s, 1e9)
-            max_decisions = 1000 + 2 * int(trace.length.sum(dtype=np.int64)) + trace.requests + int(holds)
-        self.max_decisions = check_integer("max_decisions", max_decisions, low=1)
+        self.max_decisions = None if max_decisions is None else check_integer("max_decisions", max_decisions, low=1)
 
     def run(self, policy: Policy) -> EpisodeLog:
         """Play the whole trace under ``policy``."""
@@ -119,8 +128,9 @@ class Simulator:
         shared = (machine.layers, machine.step_s, machine.step_j, machine.alone, machine.machine, systems.bins)
         rounds: list[RoundRecord] = []
         truncated = False
+        held = 0  # holds in a row that lasted to the end
         while i[k.SERVED] + i[k.SHED] < self.trace.requests:
-            if i[k.DECISIONS] >= self.max_decisions:
+            if held >= MAX_HOLDS if self.max_decisions is None else i[k.DECISIONS] >= self.max_decisions:
                 truncated = True
                 break
             view = SystemView(
@@ -133,9 +143,14 @@ class Simulator:
                 systems,
             )
             plan = policy(view)
-            boundaries = int(i[k.JOIN_BOUNDARIES])
+            boundaries, arrived = int(i[k.JOIN_BOUNDARIES]), int(i[k.NEXT])
             code = np.array(encode_plan(plan), np.int64)
-            if entry.decide(code, *views, *shared, *scratch) == k.RAN:
+            result = entry.decide(code, *views, *shared, *scratch)
+            if result != k.HELD or i[k.LAST_SHED] > 0:
+                held = 0
+            elif i[k.NEXT] == arrived:
+                held += 1
+            if result == k.RAN:
                 boundaries = int(i[k.JOIN_BOUNDARIES]) - boundaries
                 rounds.append(self._record(plan, boundaries, f, i, scratch))
             entry.settle(f, i, systems.lanes[0], systems.bits[0], systems.levels)

@@ -80,7 +80,7 @@ class EpisodeLog:
         holds: decisions to hold.
         decisions: all decisions.
         lane_steps: lane-steps paid for, padding included; ``useful_lane_steps``: those that advanced a sequence.
-        truncated: the episode was cut off at ``max_decisions`` with work left.
+        truncated: the episode was cut off with work left, see ``max_decisions`` of `Simulator`.
     """
 
     trace: RequestTrace

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.costs import CostTable
-from ebatch_env.errors import FloatArray
+from ebatch_env.errors import FloatArray, fail
 from ebatch_env.simulator import entry
 from ebatch_env.simulator import kernel as k
 from ebatch_env.trace import RequestTrace
@@ -18,6 +18,7 @@ Int64Array = npt.NDArray[np.int64]
 
 # Rows of a power-of-two length would all fall on the same few cache sets; a little more keeps them apart.
 PADDING = 8
+TICKS = 16  # see `check_clock`
 
 
 class Machine(NamedTuple):
@@ -170,6 +171,28 @@ class Scratch(NamedTuple):
     def done(self, i: Int64Array) -> npt.NDArray[np.int32]:
         """Requests that the last round completed."""
         return self.scratch[2 * self.times.size :][: int(i[k.LAST_DONE])].copy()
+
+
+def check_clock(table: CostTable, last_arrival_s: float, hold_s: float = np.inf) -> None:
+    """Refuse times so far apart that float64 cannot add the short ones to the long ones.
+
+    A step, and a hold, must be at least `TICKS` units in the last place of a clock at the last arrival.
+
+    Raises:
+        ValueError: they are not; the message names the field, its value and the range.
+    """
+    step_s = table.step_s[:, 1:].sum(0)  # a > 0 busy lanes, all layers
+    least = float(min(step_s[step_s > 0.0], default=np.inf))
+    tick_s = TICKS * float(np.spacing(last_arrival_s))
+    if least < tick_s:
+        high = least / (TICKS * np.finfo(np.float64).eps)
+        raise fail(
+            "arrival_s", last_arrival_s, f"at most {high:.3g} s on {table.name!r}, whose steps take {least:.3g} s"
+        )
+    if hold_s < tick_s:
+        raise fail(
+            "hold_s", hold_s, f"at least {tick_s:.3g} s to move a clock at the last arrival, {last_arrival_s:g} s"
+        )
 
 
 def check_fits(table: CostTable, longest: int) -> None:

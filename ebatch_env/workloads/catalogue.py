@@ -122,6 +122,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Any:
     if "trace" in rest:
         _check_keys("workload", rest, ("trace", "steps"))
         if isinstance(rest["trace"], Mapping):
+            _check_keys("workload trace", rest["trace"], ("arrival_s", "length", "deadline_s"))
             rest["trace"] = RequestTrace(**rest["trace"])
         return TraceWorkload(**rest)
     _check_keys("workload", rest, ("lengths", "arrivals"))

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ebatch_env.errors import FloatArray, IntArray
+from ebatch_env.errors import LARGEST, FloatArray, IntArray
 from ebatch_env.workloads.arrivals import AllAtOnce, Poisson
 from ebatch_env.workloads.empirical import Empirical
 from ebatch_env.workloads.lengths import Fixed, Geometric, Table, Uniform, look_up
@@ -37,9 +37,9 @@ KIND, REQUESTS, LOAD_LOW, LOAD_HIGH, THROUGHPUT, PATIENCE, CONSTANT = range(7)
 THRESHOLD, RATE, BURST_RATE, SOJOURN, BURST_SOJOURN, BLOCK = range(7, 13)
 N_SETTINGS = 13
 WIDTH = THRESHOLD  # of a slot of the day
-# What `draw` returns: done; a deadline rounds to its arrival; over BLOCKS times the sojourns that are drawn at first were
+# What `draw` returns: done; a deadline rounds to its arrival, or an arrival is out of range; over BLOCKS times the sojourns that are drawn at first were
 # needed, which are twice those expected (below 2**-100).
-DRAWN, NO_PATIENCE, NO_SOJOURNS = range(3)
+DRAWN, OUT_OF_RANGE, NO_SOJOURNS = range(3)
 BLOCKS = 8
 
 StreamArray = npt.NDArray[np.uint64]
@@ -150,7 +150,7 @@ def _exponential(stream):
 def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadline, length):
     """Draw ``n`` requests into the rows ``arrival``, ``deadline`` (float64) and ``length`` (int32).
 
-    ``draws`` is scratch of n + `Law.draws` float64. Returns DRAWN, NO_PATIENCE or NO_SOJOURNS.
+    ``draws`` is scratch of n + `Law.draws` float64. Returns DRAWN, OUT_OF_RANGE or NO_SOJOURNS.
     """
     load = settings[LOAD_LOW]
     if settings[LOAD_HIGH] > load:
@@ -196,4 +196,4 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         t = times[i] / rate
         times[i] = t
         deadline[i] = t + patience
-    return DRAWN if deadline[n - 1] > times[n - 1] else NO_PATIENCE
+    return DRAWN if deadline[n - 1] > times[n - 1] and times[n - 1] <= LARGEST else OUT_OF_RANGE

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ebatch_env.errors import FloatArray, check_choice, check_number
+from ebatch_env.errors import LARGEST, FloatArray, check_choice, check_number
 from ebatch_env.trace import MAX_LENGTH, RequestTrace
 
 PLAIN = ("arrival_s", "length", "deadline_s")
@@ -69,7 +69,7 @@ def read_csv(path: Path) -> RequestTrace:
         _find_bad_cell(path, names, error)
     arrival, length = rows["arrival_s"], rows["length"]
     deadline = rows["deadline_s"] if "deadline_s" in names else None
-    _refuse(path, "arrival_s", arrival, ~np.isfinite(arrival) | (arrival < 0.0), "a finite number >= 0")
+    _refuse(path, "arrival_s", arrival, ~((arrival >= 0.0) & (arrival <= LARGEST)), f"a number in [0, {LARGEST:g}]")
     back = np.append(False, np.diff(arrival) < 0.0)
     _refuse(path, "arrival_s", arrival, back, "sorted (no earlier than the row before)")
     whole = np.isfinite(length) & (length == np.floor(length)) & (length >= 1) & (length <= MAX_LENGTH)

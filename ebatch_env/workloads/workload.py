@@ -9,14 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ebatch_env.errors import FloatArray, check_integer, check_number, fail
+from ebatch_env.errors import LARGEST, FloatArray, check_integer, check_number, fail
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads.arrivals import Arrivals, Poisson
 from ebatch_env.workloads.files import check_rate, check_steps, later, mean_rate, read_trace
 from ebatch_env.workloads.lengths import Lengths, Table
 
 MAX_REQUESTS = 10_000_000
-MAX_DEADLINE_S = 1e12
 
 
 @runtime_checkable
@@ -42,7 +41,7 @@ def _deadlines(arrival_s: FloatArray, deadline_s: float | None) -> FloatArray:
     """Absolute deadlines, shape (R,); refuses one so short that the last arrival plus it rounds to the arrival."""
     if deadline_s is None:
         return np.full(arrival_s.size, np.inf)
-    patience = check_number("deadline_s", deadline_s, low=0.0, low_open=True, high=MAX_DEADLINE_S)
+    patience = check_number("deadline_s", deadline_s, low=0.0, low_open=True, high=LARGEST)
     deadline = arrival_s + patience
     if not deadline[-1] > arrival_s[-1]:
         raise fail("deadline_s", deadline_s, f"long enough to tell from 0 after an arrival at {arrival_s[-1]} s")
@@ -50,8 +49,8 @@ def _deadlines(arrival_s: FloatArray, deadline_s: float | None) -> FloatArray:
 
 
 def built_in(part: object) -> bool:
-    """Whether lengths or arrivals are this package's own, whose output needs no checks."""
-    return type(part).__module__.startswith(__name__.rpartition(".")[0] + ".")
+    """Whether a workload, lengths or arrivals are this package's own, whose output needs no checks."""
+    return type(part).__module__.startswith(__name__.partition(".")[0] + ".")
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,13 @@ class Workload:
             deadline_s: each request's deadline after its arrival; None: no deadlines.
 
         Raises:
-            ValueError: an argument out of range, or a deadline too short to tell from the last arrival time.
+            ValueError: an argument out of range, a rate so low that the last request comes after 1e12 s, or a deadline
+                too short to tell from the last arrival time.
         """
         n = check_integer("requests", requests, low=1, high=MAX_REQUESTS)
         arrival = self.arrivals.sample(rng, n) / check_rate(rate_rps)
+        if self._built_in and arrival[-1] > LARGEST:
+            raise fail("rate_rps", rate_rps, f"high enough for {n} requests to arrive within {LARGEST:g} s")
         make = RequestTrace.trusted if self._built_in else RequestTrace
         return make(arrival, self.lengths.sample(rng, n), _deadlines(arrival, deadline_s))
 

@@ -6,10 +6,7 @@ import doctest
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import ebatch_baselines.optimum
-from ebatch_baselines.queue_table import QUEUES
 
 PAGE = Path(__file__).parents[2] / "docs" / "baselines.md"
 
@@ -31,8 +28,3 @@ def test_every_policy_and_knob_is_listed(policy_name: str, policy_class: Any) ->
     knobs = row.rsplit("|", 2)[1]
     if policy.knobs:
         assert knobs.strip() == ", ".join(f"`{knob.name}`" for knob in policy.knobs)
-
-
-@pytest.mark.parametrize(("curve", "load"), QUEUES)
-def test_queue_table_is_there(curve: str, load: float) -> None:
-    assert f"| {curve} | {load:g} | optimum |" in PAGE.read_text(encoding="utf-8")

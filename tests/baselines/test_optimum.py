@@ -15,7 +15,7 @@ from ebatch_baselines.optimum import (
     greedy_rule,
     tail_limit,
 )
-from ebatch_baselines.queue_table import QUEUES, queue_system, rules, simulate
+from ebatch_baselines.queue_section import QUEUES, queue_system, rules, simulate
 from ebatch_env.machines.handmade import CURVES
 
 # Mean time in system, B = 32: optimum, greedy up to 32, greedy with its best cap, best (cap, wait-for) and its values.
@@ -120,12 +120,11 @@ def test_only_batch_queues(toy: Any, keywords: dict[str, Any], reason: str) -> N
 def test_simulation_agrees(curve: str, load: float) -> None:
     """Two million requests per rule; the standard error is 0.1-0.4 %."""
     for rule, exact_s, policy in rules(queue_system(curve, load), wait=False):
-        mean_s, _ = simulate(policy, episodes=32, seed=0)
-        assert mean_s == pytest.approx(exact_s, rel=0.005), rule
+        assert simulate(policy, episodes=32, seed=0).mean() == pytest.approx(exact_s, rel=0.005), rule
 
 
 def test_optimal_beats_greedy_on_the_same_traces() -> None:
     optimum, greedy = rules(queue_system("doubling", 0.7, requests=2000), wait=False)[:2]
-    best, _ = simulate(optimum[2], episodes=8, seed=1)
-    assert best < 0.9 * simulate(greedy[2], episodes=8, seed=1)[0]
-    assert simulate(optimum[2], episodes=8, seed=1)[0] == best
+    best = simulate(optimum[2], episodes=8, seed=1)
+    assert (best < 0.9 * simulate(greedy[2], episodes=8, seed=1)).all()
+    assert (simulate(optimum[2], episodes=8, seed=1) == best).all()

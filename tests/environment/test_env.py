@@ -11,9 +11,10 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebatch_env import SCENARIOS, Objective, RequestTrace, RoundPlan, Simulator
+from ebatch_env import SCENARIOS, Objective, RequestTrace, RoundPlan, Simulator, make_sb3
 from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.scenarios import scenario
+from ebatch_env.simulator import kernel as k
 from ebatch_env.workloads import Fixed
 
 IDS = list(SCENARIOS)
@@ -101,15 +102,22 @@ def test_cost_is_what_its_parts_say():
     env = EBatchEnv(**{**scenario("ebatch/EPUR-Translation-v0").keywords, "requests": 300, "load": 1.5})
     _, infos, _ = play(env, 2, np.random.default_rng(0))
     metrics, sat, weights = infos[-1]["episode_metrics"], env.system.saturation, env.system.objective
-    late = metrics.slo_miss * 300 - metrics.shed
-    # A request shed after its deadline is a miss and a shed, so misses lie between these two.
-    least = (
-        weights.energy * metrics.energy_j / sat.energy_per_request_j
-        + weights.latency * metrics.latency_mean_s * metrics.served / sat.latency_s
-        + weights.miss * late
-        + weights.shed * metrics.shed
-    ) / 300
-    assert least <= metrics.cost <= least + weights.miss * metrics.shed / 300 + metrics.shed
+    state = env.dynamics.systems
+    integral_s, missed = float(state.f[0, k.INTEGRAL]), int(state.i[0, k.MISSED])
+    parts = (
+        weights.energy * metrics.energy_j / sat.energy_per_request_j,
+        weights.latency * integral_s / sat.latency_s,
+        weights.miss * missed,
+        weights.shed * metrics.shed,
+    )
+    assert min(parts) > 0
+    assert metrics.cost == pytest.approx(sum(parts) / 300, rel=1e-12)
+    # Served requests were in the system for their latency, shed ones for a while: until the end at the longest.
+    served_s = metrics.latency_mean_s * metrics.served
+    assert served_s < integral_s < served_s + metrics.shed * (state.f[0, k.CLOCK] - state.rf[0, k.ARRIVAL, 0])
+    # A request dropped before its deadline is shed, one dropped after it is a miss as well.
+    late = round(metrics.slo_miss * 300) - metrics.shed
+    assert 0 < late <= missed <= late + metrics.shed
     assert sum(metrics.energy_parts.values()) == pytest.approx(metrics.energy_j, rel=1e-12)
 
 
@@ -251,6 +259,28 @@ def test_an_index_out_of_range_is_refused():
         flat.step(-1)
 
 
+@pytest.mark.parametrize(
+    ("action", "got"),
+    [
+        (None, "got None"),
+        ([0, 0, 0, 0], r"got \[0, 0, 0, 0\]"),
+        ([[0, 0, 0, 0, 0]] * 2, "got"),
+        (np.zeros(5), "got array"),
+        ([0, float("nan"), 0, 0, 0], "nan"),
+        ([True] * 5, "True"),
+        ("a", "got 'a'"),
+        ([[0, 0], [0]], "got"),
+    ],
+)
+def test_an_action_of_another_shape_or_kind_is_refused(action, got):
+    env = EBatchEnv(**SMALL)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"action must be an integer array of shape \(1, 5\).*{got}"):
+        env.step(action)
+    env.step([0, 0, 0, 0, 0])  # nothing has happened meanwhile
+    assert env.dynamics.systems.i[0, k.DECISIONS] == 1
+
+
 def test_steps_need_a_reset():
     env = EBatchEnv(**SMALL)
     with pytest.raises(gym.error.ResetNeeded):
@@ -262,10 +292,15 @@ def test_steps_need_a_reset():
 
 def test_truncation_says_so():
     env = EBatchEnv(**SMALL, max_decisions=3)
-    _, infos, actions = play(env, 0, np.random.default_rng(0))
+    rewards, infos, actions = play(env, 0, np.random.default_rng(0))
     assert len(actions) == 3
     assert infos[-1]["truncation"] == "max_decisions"
-    assert infos[-1]["episode_metrics"].truncated
+    metrics = infos[-1]["episode_metrics"]
+    assert metrics.truncated
+    resolved = (metrics.served + metrics.shed) / metrics.requests
+    assert 0 < resolved < 1
+    # What was left undone earned no credit.
+    assert sum(rewards) == pytest.approx(env.system.objective.credit * resolved - metrics.cost, abs=1e-12)
 
 
 def test_load_range_is_drawn_anew_each_episode():
@@ -303,6 +338,32 @@ BAD = [
     ({"lengths_known": "yes"}, "lengths_known must be"),
     ({"max_decisions": 0}, "max_decisions must be"),
     ({"plan": {"time_steps": 0}}, "time_steps must be"),
+    ({"load": None}, r"load must be a number or a pair \(low, high\), got None"),
+    ({"load": "0.8"}, "load must be a number or a pair .*, got '0.8'"),
+    ({"load": (0.1, 0.2, 0.3)}, "load must be a number or a pair"),
+    ({"load": 1e-9}, r"load must be a finite number in \[1e-06, 1000\], got 1e-09"),
+    ({"plan": 3}, "plan must be a RoundPlan or a mapping with keys among time_steps, admit, joins, order, shed, got 3"),
+    ({"plan": {"speed": 3}}, "plan must be a RoundPlan or a mapping"),
+    ({"foo": 1}, "keyword must be one of network, accelerator, .*reference_accelerator, got 'foo'"),
+    ({"flat_actions": "no"}, "flat_actions must be True or False, got 'no'"),
+    ({"hold": 1e300}, "hold must be"),
+    ({"hold": None}, "hold must be a finite number in .*, got None"),
+    ({"hold": 1e-30}, "hold_s must be at least .* to move a clock at the last arrival"),
+    ({"reference_accelerator": "nonsense"}, "accelerator must be one of"),
+    ({"reference_accelerator": 3}, "reference_accelerator=3: accelerator must be a name, a dict, or"),
+    ({"accelerator": "nowhere:Chip"}, "accelerator='nowhere:Chip': No module named 'nowhere'"),
+    ({"accelerator": 7}, "accelerator=7: accelerator must be a name"),
+    ({"workload": "numpy:Nothing"}, "workload='numpy:Nothing': module 'numpy' has no attribute 'Nothing'"),
+    (
+        {"workload": {"trace": {"arrival_s": [0], "size": [1]}}},
+        "workload trace has no parameter 'size'; it takes arrival_s",
+    ),
+    ({"workload": {"trace": {"arrival_s": [0]}}}, "workload=.*missing 1 required positional argument: 'length'"),
+    ({"controls": 5}, "controls must be a list, got 5"),
+    ({"controls": "joins"}, "controls must be a list, got 'joins'"),
+    ({"time_step_levels": 5}, "time_step_levels must be a list, got 5"),
+    ({"admit_levels": "64"}, "admit_levels must be a list, got '64'"),
+    ({"episode_metrics": "yes"}, "episode_metrics must be True or False, got 'yes'"),
 ]
 
 
@@ -312,8 +373,20 @@ def test_bad_keywords_are_named(keywords, message):
         EBatchEnv(**keywords)
 
 
+def test_an_unknown_keyword_is_named_in_every_form():
+    for make in (gym.make, gym.make_vec, make_sb3):
+        with pytest.raises(ValueError, match=r"keyword must be one of network, .*, got 'foo'"):
+            make("ebatch/Toy-v0", foo=1)
+
+
 def test_bad_reset_options_are_named():
     env = EBatchEnv(**SMALL)
+    for options in (5, "trace", ["trace"]):
+        with pytest.raises(ValueError, match="options must be a mapping with keys among 'trace', 'reset_mask', got"):
+            env.reset(options=options)
+    far = RequestTrace.trusted(np.array([0.0, np.nan]), np.ones(2, np.int32), np.full(2, np.inf))
+    with pytest.raises(ValueError, match="arrival_s must be finite"):
+        env.reset(options={"trace": far})
     with pytest.raises(ValueError, match="options must be"):
         env.reset(options={"colour": 1})
     with pytest.raises(ValueError, match=r"options\['trace'\] must be a RequestTrace"):
@@ -342,14 +415,26 @@ class Odd:
     ("trace", "message"),
     [
         (
-            RequestTrace(np.arange(8.0), np.full(8, 9)),
+            RequestTrace(np.arange(48.0), np.full(48, 9)),
             "trace.length must be at most the workload's max_length = 3, got 9",
         ),
-        (RequestTrace(np.arange(99.0), np.full(99, 3)), "trace.requests must be in 1..48"),
-        (RequestTrace.trusted(np.zeros(0), np.zeros(0, np.int32), np.zeros(0)), "trace.requests must be in 1..48"),
+        (
+            RequestTrace(np.arange(8.0), np.full(8, 3)),
+            "requests that the workload samples must be 48, as many as were asked for, got 8",
+        ),
+        (RequestTrace(np.arange(99.0), np.full(99, 3)), "samples must be 48, as many as were asked for, got 99"),
+        (RequestTrace.trusted(np.zeros(0), np.zeros(0, np.int32), np.zeros(0)), "arrival_s must hold at least one"),
         (
             RequestTrace.trusted(np.zeros(4), np.zeros(4, np.int32), np.full(4, np.inf)),
-            "trace.length must be at least 1, got 0",
+            "length must be finite and >= 1, got 0",
+        ),
+        (
+            RequestTrace.trusted(np.array([0.0, np.nan]), np.ones(2, np.int32), np.full(2, np.inf)),
+            "arrival_s must be finite and >= 0 and <= 1e\\+12, got nan at index",
+        ),
+        (
+            RequestTrace.trusted(np.array([1.0, 0.5]), np.ones(2, np.int32), np.full(2, np.inf)),
+            "arrival_s must be sorted, got 0.5 after 1.0 at index 1",
         ),
         (None, "what the workload samples must be a RequestTrace"),
     ],

@@ -43,3 +43,8 @@ def broken(options: Options, progress: Progress) -> Section:
 def misnamed(options: Options, progress: Progress) -> Section:
     """Calls itself something else."""
     return Section("other", "Other", [], "")
+
+
+def stopped(options: Options, progress: Progress) -> Section:
+    """The user presses Ctrl-C."""
+    raise KeyboardInterrupt

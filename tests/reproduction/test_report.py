@@ -114,7 +114,8 @@ def test_page(report: ReproductionReport, tmp_path: Path) -> None:
     assert "| gain | -0.905..-0.175 | -0.950 | +5.0 % | 1 % | no | a paper | unverified |  |" in page
     assert "nothing \\| published" in page
     assert "This section failed: `ValueError: of no use`" in page
-    assert "| steady | 2 | 1 of 2 | 12 s |" in page
+    assert "| [steady](#a-steady-machine) | 2, 1 unverified | 1 of 2 | 12 s |" in page
+    assert "| lanes | energy, J | rule |\n|---:|---:|---|\n| 1 | 0.123 | greedy |\n| 1024 | - |  |" in page
     assert "`ebatch reproduce steady`, 12 s. Seeds 0..3." in page
     assert "`ebatch reproduce steady broken`\n\nVersions: python" in page
     for chart in ("load", "bars"):

@@ -53,6 +53,18 @@ def test_finished_sections_are_kept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "parts").iterdir())) == 1
 
 
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = EntryPoint("stopped", "tests.reproduction.samples:stopped", runner.REPRODUCTIONS)
+    steady = sections()["steady"]
+    monkeypatch.setattr(runner, "sections", lambda: {"steady": steady, "stopped": later})
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(out=tmp_path)
+    monkeypatch.setattr(runner, "sections", lambda: {"steady": steady})
+    (outcome,) = reproduce(out=tmp_path)
+    assert outcome.kept
+    assert len(RUNS) == 1
+
+
 def test_other_options_or_code_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reproduce(["steady"], out=tmp_path)
     reproduce(["steady"], Options(processes=2), out=tmp_path)

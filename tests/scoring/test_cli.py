@@ -132,7 +132,7 @@ def test_tune_stores_and_prints(tmp_path: Path) -> None:
         (["--seed", "-1"], "seed must be an integer >= 0"),
         (["--processes", "0"], "processes must be an integer >= 1"),
         (["--num-envs", "1000"], "num_envs must be an integer in 1..64"),
-        (["--set", "load=-1"], "load must be a finite number in (0, 1000]"),
+        (["--set", "load=-1"], "load must be a finite number in [1e-06, 1000]"),
         (["--set", "load"], "--set must be of the form key=value"),
         (["--set", "colour=red"], "keyword must be one of network"),
         (["--set", "lanes=0"], "lanes must be an integer in 1..4096"),

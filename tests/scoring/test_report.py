@@ -18,6 +18,7 @@ from ebatch_env.scoring.files import json_text, make_folder, whole_file
 from ebatch_env.scoring.records import FIELDS, EpisodeRecord
 from ebatch_env.scoring.report import Report
 from ebatch_env.scoring.tables import markdown, rich_table, scale_of, significant, split
+from tests.scoring.conftest import make_record
 
 
 def test_all_files_say_the_same(records: list[EpisodeRecord], tmp_path: Path) -> None:
@@ -94,7 +95,28 @@ def test_the_caption_says_how_many_episodes_from_which_seeds(records: list[Episo
     assert Report(records[:4]).caption.startswith("Episodes per policy: 4, seeds 100..103.")
     caption = Report(records, "Set: load=2.").caption
     assert caption.startswith("Episodes per policy: 1-4, ")
-    assert caption.endswith(" 1 episodes were truncated. Set: load=2.")
+    assert caption.endswith(
+        " 1 episodes were truncated: the policies marked * left work undone, which cost them nothing. Set: load=2."
+    )
+
+
+def test_policies_with_truncated_episodes_come_last_and_are_marked() -> None:
+    """However cheap they look: "idle" leaves most of its work undone in one episode of four."""
+    found = [make_record("X", "busy", i, 2.0 + i) for i in range(4)]
+    found += [make_record("X", "idle", i, 0.5, truncated=i == 2, served=1) for i in range(4)]
+    found += [make_record("X", "worse", i, 9.0) for i in range(4)]
+    report = Report(found)
+    (table,) = report.tables
+    assert [policy for policy, _ in table.rows] == ["busy", "worse", "idle"]
+    assert [table.label(policy) for policy, _ in table.rows] == ["busy", "worse", "idle *"]
+    assert [cells[-1].value for _, cells in table.rows] == ["-", "0", "75.0"]  # idle is dearer where it was cut off
+    assert report.caption.endswith(
+        " 1 episodes were truncated: the policies marked * left work undone, which cost them nothing."
+    )
+    assert "| `idle` \\* | 0.5" in markdown(report.tables, "")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(rich_table(table))
+    assert "idle *" in console.export_text()
 
 
 def test_markdown(records: list[EpisodeRecord]) -> None:

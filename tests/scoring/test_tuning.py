@@ -35,6 +35,14 @@ def test_one_trial_is_the_default() -> None:
     assert found.cost == found.default_cost
 
 
+def test_knobs_that_leave_work_undone_are_never_the_best() -> None:
+    """The budget of decisions is too small for the default, T = 1, and not for longer rounds."""
+    (found,) = tune(TOY, [STEADY], 12, 2, overrides={"max_decisions": 16})
+    assert found.default_cost == float("inf")
+    assert found.cost < float("inf")
+    assert found.knobs["time_steps"] > 1
+
+
 def test_knobs_that_exclude_each_other_use_up_trials_only() -> None:
     (found,) = tune(TOY, [EXCLUSIVE], 15, 2)
     assert found.cost <= found.default_cost

@@ -30,7 +30,23 @@ def test_lanes(lanes: Any, got: str) -> None:
     refused(lambda: Simulator(CostTable(**TABLE), lanes, TRACE), "lanes", "1..2", got)
 
 
-@pytest.mark.parametrize("hold_s", [0, 0.0, -1.0, NAN, INF, "1", None, True])
+def test_types() -> None:
+    refused(lambda: Simulator("epur", 2, TRACE), "cost_table", "CostTable", "got 'epur'", error=TypeError)  # type: ignore[arg-type]
+    refused(lambda: Simulator(CostTable(**TABLE), 2, [0, 1]), "trace", "RequestTrace", "[0, 1]", error=TypeError)  # type: ignore[arg-type]
+
+
+def test_times_that_float64_cannot_add() -> None:
+    """At 1e9 s the clock's last place is 2^-23 s; sixteen of them are about 2 us."""
+    quick = CostTable(**{**TABLE, "step_s": [[0, 1e-6, 2e-6]]})
+    late = RequestTrace([0, 1e9], [1, 1])
+    refused(lambda: Simulator(quick, 2, late), "arrival_s", "at most 2.8", "steps take 1e-06 s", "got 1000000000.0")
+    refused(lambda: Simulator(CostTable(**TABLE), 2, late, hold_s=1e-6), "hold_s", "at least 1.91e-06", "got 1e-06")
+    slower = CostTable(**{**TABLE, "step_s": [[0, 2e-6, 2e-6]]})
+    log = Simulator(slower, 1, RequestTrace([1e9], [1000])).run(lambda view: RoundPlan())
+    assert log.completion_s[0] - 1e9 == pytest.approx(1 + 2e-3, rel=0.01)
+
+
+@pytest.mark.parametrize("hold_s", [0, 0.0, -1.0, NAN, INF, 1e300, "1", None, True])
 def test_hold_s(hold_s: Any) -> None:
     refused(lambda: Simulator(CostTable(**TABLE), 2, TRACE, hold_s=hold_s), "hold_s", "(0", f"got {hold_s!r}")
 
@@ -61,6 +77,10 @@ def test_max_decisions(max_decisions: Any) -> None:
         ({"input_floor_s": [-2]}, ("input_floor_s", ">= 0", "got -2.0")),
         ({"input_row_s": [NAN]}, ("input_row_s", "finite", "got nan")),
         ({"input_j": 3.0}, ("input_j", "shape")),
+        ({"step_s": [[0, 1, 1e300]]}, ("step_s", "<= 1e+12", "got 1e+300")),
+        ({"step_j": [[0, 1, 1e20]]}, ("step_j", "<= 1e+12", "got 1e+20")),
+        ({"load_s": [1e300]}, ("load_s", "<= 1e+12", "got 1e+300")),
+        ({"static_w": 1e300}, ("static_w", "[0, 1e+12]", "got 1e+300")),
         ({"static_w": -1.0}, ("static_w", "[0", "got -1.0")),
         ({"static_w": NAN}, ("static_w", "finite", "got nan")),
         ({"prefetch": 1}, ("prefetch", "True or False", "got 1")),
@@ -85,6 +105,7 @@ def test_cost_table(fields: dict[str, Any], words: tuple[str, ...]) -> None:
         ({"arrival_s": [-1, 0]}, ("arrival_s", ">= 0", "got -1.0")),
         ({"arrival_s": [0, NAN]}, ("arrival_s", "finite", "got nan")),
         ({"arrival_s": [0, INF]}, ("arrival_s", "finite", "got inf")),
+        ({"arrival_s": [0, 1e300]}, ("arrival_s", "<= 1e+12", "got 1e+300", "index (1,)")),
         ({"arrival_s": [[0, 1]]}, ("arrival_s", "shape", "(1, 2)")),
         ({"length": [1]}, ("length", "(2)", "(1,)")),
         ({"length": [0, 1]}, ("length", ">= 1", "got 0.0")),
@@ -155,9 +176,41 @@ def test_a_policy_that_never_admits_is_truncated_and_says_so() -> None:
     assert (log.lane == -1).all()
 
 
-def test_a_policy_that_never_admits_ends_without_being_told() -> None:
-    log = Simulator(CostTable(**TABLE), 2, TRACE, hold_s=0.25).run(lambda view: RoundPlan(admit=0))
+@pytest.fixture
+def few_holds(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The bound on holds in a row, small enough to run into."""
+    monkeypatch.setattr("ebatch_env.simulator.front.MAX_HOLDS", 100)
+    return 100
+
+
+def test_a_policy_that_never_admits_ends_without_being_told(few_holds: int) -> None:
+    trace = RequestTrace([0, 1, 5e8], [2, 1, 3])  # with a hold of 0.25 s it would take 2e9 decisions to get there
+    log = Simulator(CostTable(**TABLE), 2, trace, hold_s=0.25).run(lambda view: RoundPlan(admit=0))
     assert log.truncated
+    assert log.decisions == log.holds == few_holds + 1  # the fourth ends with an arrival, which is news
+    assert log.end_s == 0.25 * (few_holds + 1)
+    told = Simulator(CostTable(**TABLE), 2, trace, hold_s=0.25, max_decisions=3 * few_holds)
+    assert told.run(lambda view: RoundPlan(admit=0)).decisions == 3 * few_holds
+
+
+@pytest.mark.parametrize("hold_s", [0.01, 0.25])
+def test_a_policy_that_does_something_once_in_a_while_is_never_cut_off(few_holds: int, hold_s: float) -> None:
+    """It holds up to the last moment, then runs one step of one sequence; in all far more holds than the bound."""
+    trace = RequestTrace(np.arange(40) * 30.0, [3] * 40)
+    wait = lambda view: RoundPlan(time_steps=1, admit=int(view.decision % few_holds == few_holds - 1), joins=False)
+    log = Simulator(CostTable(**TABLE), 2, trace, hold_s=hold_s).run(wait)
+    assert not log.truncated
+    assert log.served == 40
+    assert log.holds > 10 * few_holds
+
+
+def test_shedding_counts_as_doing_something(few_holds: int) -> None:
+    """Requests that hopelessly wait are dropped one after the other, none is ever admitted."""
+    trace = RequestTrace(np.zeros(9), [1] * 9, 20.0 * np.arange(1, 10))
+    log = Simulator(CostTable(**TABLE), 2, trace, hold_s=0.25).run(lambda view: RoundPlan(admit=0, shed=True))
+    assert not log.truncated
+    assert log.shed.all()
+    assert log.holds > 5 * few_holds
 
 
 def test_the_last_decision_allowed_may_finish_the_work() -> None:

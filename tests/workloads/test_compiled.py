@@ -18,7 +18,7 @@ from ebatch_env.workloads import (
     Uniform,
     Workload,
 )
-from ebatch_env.workloads.compiled import DRAWN, NO_PATIENCE, Law, draw, law_of, stream_of
+from ebatch_env.workloads.compiled import DRAWN, OUT_OF_RANGE, Law, draw, law_of, stream_of
 
 REQUESTS = 200
 compiled_draw = njit(nogil=True, _nrt=False, error_model="numpy")(draw.py_func)
@@ -72,10 +72,13 @@ def test_no_deadline_is_infinite() -> None:
     assert np.isinf(rows.deadline[:REQUESTS]).all()
 
 
-def test_a_deadline_that_rounds_to_its_arrival_is_reported() -> None:
-    law = law_of(WORKLOADS[0], requests=REQUESTS, load=(1.0, 1.0), throughput_rps=1.0, deadline_s=1e-300)
+@pytest.mark.parametrize(("rate", "deadline_s"), [(1.0, 1e-300), (1e-11, None)])
+def test_what_sample_refuses_is_reported(rate: float, deadline_s: float | None) -> None:
+    law = law_of(WORKLOADS[0], requests=REQUESTS, load=(1.0, 1.0), throughput_rps=rate, deadline_s=deadline_s)
     assert law is not None
-    assert Rows(law, np.random.default_rng(0)).draw() == NO_PATIENCE
+    assert Rows(law, np.random.default_rng(0)).draw() == OUT_OF_RANGE
+    with pytest.raises(ValueError, match="must be"):
+        WORKLOADS[0].sample(np.random.default_rng(0), REQUESTS, rate, deadline_s)
 
 
 def test_others_are_left_to_their_own_sample() -> None:

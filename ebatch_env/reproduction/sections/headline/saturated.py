@@ -111,7 +111,7 @@ class SaturatedJob:
 
 @dataclass(frozen=True)
 class Mean:
-    """A geometric mean, with its 95 % bootstrap interval over seeds."""
+    """A geometric mean, with its 95 % interval over seeds."""
 
     value: float
     interval: tuple[float, float]

@@ -27,7 +27,7 @@ from ebatch_env.reproduction import trained_networks as nets
 from ebatch_env.reproduction.approximate_serving import LANES
 
 CURVE = (0.0, 0.2, 0.4, 0.8, 1.6)  # thresholds of the curves on the test data
-RISING = (4, 16, 64)  # lanes for which the threshold is searched anew
+RISING = (4, 16)  # lanes for which the threshold is searched anew
 HIGH = (0.0, 0.2, 0.4, 0.8, 1.6, 3.2)  # thresholds tried for them
 UNITS = 256  # of a staggered schedule
 GROUPS = 24  # of an aligned one

@@ -33,7 +33,8 @@ def check_lengths(lengths: Any) -> Lengths:
     if isinstance(lengths, type) or not isinstance(lengths, Lengths):
         raise fail("workload.lengths", lengths, "a length distribution (mean, max_length, sample, quantile)")
     longest = check_integer("workload.lengths.max_length", lengths.max_length, low=1, high=MAX_LENGTH)
-    mean = check_number("workload.lengths.mean", lengths.mean, low=1.0, high=longest)
+    # A weighted sum over the weights can round to a little more than the longest length.
+    mean = check_number("workload.lengths.mean", lengths.mean, low=1.0 - 1e-9, high=longest * (1.0 + 1e-9))
     chance = np.linspace(0.0, 1.0, CELLS + 1)
     field = "workload.lengths.quantile(p)"
     steps = check_array(field, lengths.quantile(chance), shape=(chance.size,), low=1.0, high=longest)

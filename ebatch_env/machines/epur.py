@@ -170,7 +170,9 @@ class EPUR:
         # exposed. With room for two layers the next one loads early instead, and the whole transfer counts.
         transfer_s = (kept + streamed + sweep)[:, 0] / bandwidth
         prefetch = bool(kept.any()) and self._two_layers_fit(shape)
-        load_s = transfer_s if prefetch else np.maximum(0.0, transfer_s - step_s[:, 1])
+        # What covers it is a step of a full group: with memoization fewer lanes skip more rows and would cover less.
+        first_s = np.maximum(compute_s[:, min(lanes, self.replicas)], ((streamed + spilled) / bandwidth)[:, 0])
+        load_s = transfer_s if prefetch else np.maximum(0.0, transfer_s - first_s)
 
         forward, recurrent = shape.input_weights * word, shape.recurrent_weights * word
         row_pj = pj.small_pj_per_byte if self.mwl else pj.weight_pj_per_byte

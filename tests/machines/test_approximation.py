@@ -239,3 +239,16 @@ def test_a_layer_must_fit_the_memoization_buffer() -> None:
 def test_not_with_mwl(effect: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be None on a machine with mwl, got"):
         EPUR.with_mwl(**effect)
+
+
+def test_loads_are_covered_by_the_step_of_a_full_batch() -> None:
+    """One lane skips most rows and 32 skip none: the loads of 32 stay as hidden as without memoization."""
+    curve = [[1, 0.7], [8, 0.05], [32, 0.0]]
+    exact, memoized = (
+        EPUR(memoization=effect).cost_table(NETWORKS["MNMT"], 32)
+        for effect in (None, {"reuse": 0.7, "lanes_reuse": curve})
+    )
+    np.testing.assert_allclose(memoized.load_s, exact.load_s, rtol=0.01)
+    assert memoized.round_s(1, 32) == pytest.approx(exact.round_s(1, 32), rel=0.001)
+    alone = EPUR(memoization={"reuse": 0.7}).cost_table(NETWORKS["MNMT"], 1)
+    assert (alone.load_s > exact.load_s).all()  # a short step hides less

@@ -200,12 +200,13 @@ class ActionCodec:
         """Where each control's index stands in an action row: shape (4, 5): column, stride, size, chosen.
 
         index = row[column] if the control is chosen, else 0; in a flat action, which counts the last control fastest, it
-        is (row[0] // stride) % size.
+        is (row[0] // stride) % size, and ``chosen`` is -1 throughout.
         """
         address = np.ones((4, len(CONTROLS)), np.int64)
         address[0], address[2] = 0, self.sizes
         if self.flat:
             address[1] = np.append(np.cumprod(self.sizes[:0:-1])[::-1], 1)
+            address[3] = -1
         else:
             address[0] = [self.controls.index(c) if c in self.controls else 0 for c in CONTROLS]
             address[3] = [c in self.controls for c in CONTROLS]
@@ -228,8 +229,9 @@ class ActionCodec:
         Without ``hold`` admitting none is illegal: nothing is busy and nothing more will arrive.
         """
         legal = dict(self.legal)
-        if not hold and "admit" in self.controls and (self.levels["admit"] != 0).any():
-            legal["admit"] = legal["admit"] & (self.levels["admit"] != 0)
+        admits = legal["admit"] & (self.levels["admit"] != 0)
+        if not hold and "admit" in self.controls and admits.any():
+            legal["admit"] = admits
         if not self.flat:
             return np.concatenate([legal[c] for c in self.controls]).astype(np.int8)
         product = np.ones(1, bool)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ebatch_env import errors
 from ebatch_env.environment import atomics, observations
 from ebatch_env.environment.atomics import (
     add,
@@ -297,7 +298,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         if stamp < 0:
             return END
         n = fs.shape[0]
-        flat = limits.size == 1 and address[1, 0] > 1
+        flat = address[3, 0] < 0
         share = me
         while True:
             end = (share + 1) * n // threads
@@ -339,7 +340,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         plan[c] = codes[c, known(index * address[3, c])]
                     requests = i[k.REQUESTS]
                     result = k.EMPTIED
-                    if i[k.SERVED] + i[k.SHED] < requests:
+                    if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[MAX_DECISIONS]:
                         result = k.decide(
                             plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine,
                             bins, scratch, marks, times, passes,
@@ -385,41 +386,41 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 store(control, NOT_DRAWN, 1)
             add(control, FINISHED, high - low)
 
-    return restart, work
+    @njit(**CACHED)
+    def publish(control, threads, skip, actions, limits, streams, observation, reward, terms, ended, mask, restarts):
+        """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
+
+        Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
+        episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
+        ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
+        """
+        if stamp < 0:
+            return -1
+        n = skip.size
+        for e in range(n):
+            for column in range(limits.size):
+                if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
+                    return e
+        control[RESTARTS] = restarts
+        control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
+        control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
+        control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
+        control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
+        store(control, FINISHED, 0)
+        for thread in range(threads):
+            store(control, THREADS + 16 * thread, thread * n // threads)
+        return -1
+
+    @njit(**CACHED)
+    def wait_for_all(control, n, patience):
+        """Wait until all ``n`` systems are stepped, for ``patience`` looks at most; returns whether they are."""
+        for _ in range(patience if stamp >= 0 else 0):
+            if load(control, FINISHED) >= n:
+                return True
+            pause()
+        return False
+
+    return restart, work, publish, wait_for_all
 
 
-@njit(**CACHED)
-def publish(control, threads, skip, actions, limits, streams, observation, reward, terms, ended, mask, restarts):
-    """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
-
-    Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
-    episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
-    ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
-    """
-    n = skip.size
-    for e in range(n):
-        for column in range(limits.size):
-            if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
-                return e
-    control[RESTARTS] = restarts
-    control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
-    control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
-    control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
-    control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
-    store(control, FINISHED, 0)
-    for thread in range(threads):
-        store(control, THREADS + 16 * thread, thread * n // threads)
-    return -1
-
-
-restart, work = _compile(checksum(atomics, observations, compiled, lengths, modulated))
-
-
-@njit(**CACHED)
-def wait_for_all(control, n, patience):
-    """Wait until all ``n`` systems are stepped, for ``patience`` looks at most; returns whether they are."""
-    for _ in range(patience):
-        if load(control, FINISHED) >= n:
-            return True
-        pause()
-    return False
+restart, work, publish, wait_for_all = _compile(checksum(atomics, errors, observations, compiled, lengths, modulated))

@@ -1,7 +1,8 @@
 """The dynamics that the single, the vector and the Stable-Baselines3 environment share: E systems in step.
 
-`Dynamics.step` is one compiled call per thread: decode the action, let the simulator's kernel carry out the decision,
-price it, observe. New episodes are the only part that runs Python per lane, because workloads are Python.
+`Dynamics.step` is one compiled call per thread (`Crew`): decode the action, let the simulator's kernel carry out the
+decision, price it, observe, and where an episode is over begin the next one. Only work that is not a built-in
+workload's is drawn in Python.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Streams(Sequence[np.random.Generator]):
 
     def __len__(self) -> int:
         return len(self._rngs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has generators of its own, and their addresses."""
+        return Streams, (self._rngs,)
 
     def replace(self, e: int, rng: np.random.Generator) -> None:
         """Give system ``e`` another generator."""
@@ -206,31 +211,32 @@ class Dynamics:
                 begin the next one at once; ``final_observation`` and ``final_mask`` keep what was there at the end.
 
         Raises:
-            ValueError: an index out of range. The systems stepped by then are not restored: reset.
+            ValueError: an index out of range; nothing is stepped then.
         """
         n = self.n
         if skip is None:
-            self.observation, self.mask = np.empty_like(self.observation), np.empty_like(self.mask)
-            self.reward, self.terms, ended = np.empty(n), np.empty((n, 5)), np.empty((2, n), np.bool_)
+            observation, mask = np.empty_like(self.observation), np.empty_like(self.mask)
+            reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((2, n), np.bool_)
         else:
-            self.observation, self.mask = self.observation.copy(), self.mask.copy()
-            self.reward, self.terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((2, n), np.bool_)
-        self.terminated, self.truncated = ended
+            observation, mask = self.observation.copy(), self.mask.copy()
+            reward, terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((2, n), np.bool_)
         bad = self._crew.step(
             self._no_skip if skip is None else skip,
             actions,
             self._limits,
             self._no_streams if streams is None else streams.addresses,
-            self.observation,
-            self.reward,
-            self.terms,
+            observation,
+            reward,
+            terms,
             ended.view(np.uint8),
-            self.mask,
+            mask,
             streams is not None and skip is None,
         )
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))
+        self.observation, self.mask, self.reward, self.terms = observation, mask, reward, terms
+        self.terminated, self.truncated = ended
         self.ended, self.cut, drawn = self._crew.outcome()
         if not drawn:
             raise self._not_drawn()
@@ -241,7 +247,7 @@ class Dynamics:
             self.system.sample_trace(np.random.default_rng(0))
         except ValueError as error:
             return error
-        return fail("deadline_s", self.system.deadline_s, "long enough to tell from 0 after the last arrival")
+        return ValueError(f"workload must draw {self.system.requests} requests, and did not: {self.system.workload!r}")
 
     def metrics(self, e: int) -> EpisodeMetrics:
         """Metrics of system ``e``'s episode so far.

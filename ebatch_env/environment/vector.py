@@ -94,6 +94,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             self.dynamics.restart(which, streams)
         else:
             self.dynamics.load([trace] * which.size, which)
+        self._over = self._over.copy()  # it may have been handed out
         self._over[which] = False
         self._any_over = bool(self._over.any())
         return self.dynamics.observation, self._info()

@@ -75,7 +75,7 @@ def pack_machine(
 
 @dataclass(frozen=True)
 class Systems:
-    """State of E systems: see the table at the head of ``kernel``; E leads every shape."""
+    """State of E systems: see the table at the head of ``layout``; E leads every shape."""
 
     f: FloatArray  # (E, N_F)
     i: Int64Array  # (E, N_I)

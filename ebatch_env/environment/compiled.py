@@ -335,9 +335,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 if not anew:
                     for c in range(5):
                         index = actions[e, known(address[0, c])]
-                        if flat:
-                            index = (index // address[1, c]) % address[2, c]
-                        plan[c] = codes[c, known(index * address[3, c])]
+                        index = (index // address[1, c]) % address[2, c] if flat else index * address[3, c]
+                        plan[c] = codes[c, known(index)]
                     requests = i[k.REQUESTS]
                     result = k.EMPTIED
                     if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[MAX_DECISIONS]:

@@ -1,5 +1,7 @@
 """Actions and plans are two ways to say the same."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from ebatch_env import RoundPlan, make_system
 from ebatch_env.environment.actions import CONTROLS, ActionCodec, Plans
+from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.machines import resolve_machine
 from ebatch_env.networks import resolve_network
 
@@ -53,3 +56,30 @@ def test_levels_of_any_choice():
     assert codec.decode([[0, 1, 0, 0, 0]]).admit.tolist() == [5]
     with pytest.raises(ValueError, match="admit_levels must be an integer"):
         ActionCodec.build(TABLE, 64, admit_levels=[-2])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(
+    "controls", [c for n in range(1, 6) for c in itertools.combinations(CONTROLS, n)], ids="+".join
+)
+def test_the_kernel_decodes_as_the_codec_does(controls, flat):
+    """One decision by each form of the same plan leaves the same system behind, for every selection of controls."""
+    keywords = {"workload": "translation-bursty", "deadline": 1.0, "requests": 24, "lanes": 8, "load": 3.0}
+    env = EBatchEnv(controls=controls, flat_actions=flat, **keywords)
+    every = EBatchEnv(**keywords)
+    rng = np.random.default_rng(len(controls))
+    for seed in range(4):
+        env.reset(seed=seed)
+        every.reset(seed=seed)
+        legal = env.system.actions.mask().nonzero()[0] if flat else None
+        action = rng.choice(legal) if flat else env.action_space.sample(env.reset(seed=seed)[1]["action_mask"])
+        plans = env.system.actions.decode(np.reshape(action, (1, -1)))
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation, every.step(every.system.actions.encode(plans)[0])[0])
+
+
+def test_a_mask_always_leaves_something():
+    codec = EBatchEnv(lanes=64, admit_levels=[0, 100]).system.actions
+    assert codec.mask(hold=False)[-codec.levels["shed"].size :].any()
+    for mask in codec.split_mask(codec.mask(hold=False)):
+        assert mask.any()

@@ -1,6 +1,8 @@
 """The threads that share a step, and episodes that begin in compiled code."""
 
+import copy
 import gc
+import pickle
 import threading
 import time
 import weakref
@@ -145,3 +147,81 @@ def test_sb3_plays_a_given_trace():
     env.set_options({"tarce": trace})
     with pytest.raises(ValueError, match="options"):
         env.reset()
+
+
+def test_a_helper_does_its_share(monkeypatch):
+    """With the caller's own work held up, every system is stepped all the same: by the helper."""
+    monkeypatch.setattr(crew, "WORTH_WAKING", 1)
+    env = EBatchVectorEnv(16, threads=2, autoreset_mode="SameStep", **KEYWORDS)
+    env.reset(seed=7)
+    step, decisions = env.dynamics._crew, env.dynamics.systems.i[:, 9]
+    finish = type(step)._finish
+
+    def late(self):
+        deadline = time.monotonic() + 30.0
+        while decisions.sum() < 16 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert decisions.tolist() == [1] * 16
+        finish(self)
+
+    monkeypatch.setattr(type(step), "_finish", late)
+    env.step(legal(env, 1)[0])
+    monkeypatch.undo()
+    env.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
+    env, twin = (EBatchVectorEnv(64, threads=threads, autoreset_mode="SameStep", **KEYWORDS) for _ in range(2))
+    env.reset(seed=7)
+    twin.reset(seed=7)
+    actions = legal(env, 3)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew.Crew, "_finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        env.step(actions[0])
+    monkeypatch.undo()
+    twin.step(actions[0])
+    for row in actions[1:]:
+        np.testing.assert_array_equal(env.step(row)[0], twin.step(row)[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_is_an_environment_of_its_own(clone, threads):
+    env = EBatchVectorEnv(6, threads=threads, autoreset_mode="SameStep", **KEYWORDS)
+    env.reset(seed=7)
+    actions = legal(env, 80)
+    for row in actions[:30]:
+        env.step(row)
+    other = clone(env)
+    one = [env.step(row)[0] for row in actions[30:]]
+    assert_same(one, [other.step(row)[0] for row in actions[30:]])
+
+
+def test_a_truncated_lane_stands_still_until_it_is_reset():
+    env = EBatchVectorEnv(2, autoreset_mode="Disabled", max_episode_steps=3, **KEYWORDS)
+    env.reset(seed=0)
+    actions = legal(env, 8)
+    for row in actions[:3]:
+        observation, _, _, truncated, _ = env.step(row)
+    assert truncated.all()
+    for row in actions[3:]:
+        after, reward, _, truncated, _ = env.step(row)
+        np.testing.assert_array_equal(after[:, :40], observation[:, :40])
+        assert truncated.all()
+        assert not reward.any()
+
+
+def test_a_refused_action_changes_nothing():
+    env = EBatchVectorEnv(2, **KEYWORDS)
+    env.reset(seed=0)
+    before = env.dynamics.observation.copy(), env.action_masks().copy(), env.dynamics.systems.i.copy()
+    wrong = legal(env, 1)[0]
+    wrong[1, 0] = 99
+    with pytest.raises(ValueError, match=r"action\[0\]"):
+        env.step(wrong)
+    assert_same(before, (env.dynamics.observation, env.action_masks(), env.dynamics.systems.i))

@@ -1,4 +1,7 @@
-"""The ``ebatch`` command: ``list``, ``evaluate``, ``tune``, ``reproduce``, ``bench``. ``docs/cli.md`` shows it at work."""
+"""The ``ebatch`` command: ``list``, ``evaluate``, ``tune``, ``reproduce``, ``bench``, and what other packages add to it.
+
+``docs/cli.md`` shows it at work.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import importlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,10 +192,15 @@ def tune(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            "--policy", metavar="NAME", help="A name or module:Class; repeat for more. Default: all that have knobs."
+            "--policy",
+            metavar="NAME",
+            help="A name, module:Class, or algorithm; repeat for more. Default: all policies that have knobs.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings tried per policy.")] = 64,
+    decisions: Annotated[
+        int | None, typer.Option(help="Decisions per policy, in the place of --trials; what it takes to train counts.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes played per setting.")] = 16,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode. [default: 2000000]")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for <id>.json, one per environment.")] = Path(
@@ -204,7 +213,7 @@ def tune(
     processes: Processes = 1,
     settings: Settings = None,
 ) -> None:
-    """Find good knobs: the same number of trials for every policy, on episodes of their own."""
+    """Find good knobs: the same number of trials or of decisions for every policy, on episodes of their own."""
     from ebatch_env.scoring import tuning
     from ebatch_env.scoring.files import json_text, make_folder
     from ebatch_env.scoring.seeds import TUNING_SEED
@@ -218,6 +227,7 @@ def tune(
             trials,
             episodes,
             TUNING_SEED if seed is None else seed,
+            decisions=decisions,
             processes=processes,
             overrides=overrides,
             studies=studies,
@@ -233,7 +243,8 @@ def tune(
         knobs = ", ".join(f"{name}={value}" for name, value in result.knobs.items())
         typer.echo(f"{result.env}  {result.policy}  {result.default_cost:.4g} -> {result.cost:.4g}  {knobs}")
     last = results[0].seed + results[0].episodes - 1
-    typer.echo(f"{trials} trials per policy, seeds {results[0].seed}..{last}; in " + ", ".join(map(str, paths)))
+    budget = f"{trials} trials" if decisions is None else f"{decisions:,} decisions"
+    typer.echo(f"{budget} per policy, seeds {results[0].seed}..{last}; in " + ", ".join(map(str, paths)))
 
 
 @app.command()
@@ -255,7 +266,7 @@ def reproduce(
     from ebatch_env.reproduction.report import Options
 
     options = Options(quick=quick, processes=processes)
-    with _share_done() as progress:
+    with share_done() as progress:
         outcomes = runner.reproduce(section or [], options, out=out, progress=progress)
     report = ReproductionReport(outcomes, "ebatch " + shlex.join(sys.argv[1:]), quick=quick)
     if out is not None:
@@ -325,7 +336,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextlib.contextmanager
-def _share_done() -> Iterator[Callable[[float, str], None] | None]:
+def share_done() -> Iterator[Callable[[float, str], None] | None]:
     """The same for work that tells what share of it is done, and what it is at."""
     if not sys.stderr.isatty():
         yield None
@@ -350,6 +361,11 @@ def _print_tables(report: Any) -> None:
         for part in split(table, console.width):
             console.print(rich_table(part))
     console.print(report.caption, soft_wrap=True, highlight=False, markup=False)
+
+
+# Commands of other packages: functions as above, announced under their names.
+for _point in sorted(entry_points(group="ebatch_env.commands"), key=lambda point: point.name):
+    app.command(_point.name)(_point.load())
 
 
 def main() -> None:

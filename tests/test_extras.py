@@ -47,7 +47,7 @@ def test_make_sb3(without: Callable[[str, str], None]) -> None:
 
 def test_agents(without: Callable[[str, str], None], tmp_path: Path) -> None:
     without("stable_baselines3", "ebatch_agents")
-    refused(lambda: __import__("ebatch_agents"), "ebatch_agents", "sb3", "stable_baselines3")
+    refused(lambda: __import__("ebatch_agents").train, "ebatch_agents", "sb3", "stable_baselines3")
     file = tmp_path / "ppo-x.zip"
     file.touch()
     result = CliRunner().invoke(app, ["evaluate", "--env", TOY, "--policy", f"{file},trust=true"])

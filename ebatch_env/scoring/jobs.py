@@ -177,7 +177,8 @@ def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, s
     tuned = getattr(type(policy), "tuned_knobs", None)
     parts = {
         "system": system,
-        "policy": [spec.label, spec.spec, type(policy).__qualname__],
+        # A policy from a file has a digest of its weights, which a name does not tell.
+        "policy": [spec.label, spec.spec, type(policy).__qualname__, getattr(policy, "digest", None)],
         "knobs": {**((tuned(env_id) if callable(tuned) else None) or {}), **spec.knobs},
         "env": env_id,
         "seed": seed,

@@ -1,16 +1,19 @@
 """Policies: what one is, and how a name or a file becomes one.
 
-This package knows no policy. Distributions announce theirs through two entry-point groups:
+This package knows no policy. Distributions announce theirs through four entry-point groups:
 
 * ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`. Optional attributes:
   ``knobs`` (a tuple of `Knob`), and ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
 * ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``.
+* ``ebatch_env.policy_libraries``: name -> function that returns the files that have a name of their own, as a mapping of
+  names to `StoredPolicy`.
+* ``ebatch_env.trainers``: name -> object with ``knobs`` and ``trial`` (`Trainer`): what `ebatch tune` can tune besides.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +27,8 @@ from ebatch_env.errors import fail
 
 POLICIES = "ebatch_env.policies"
 POLICY_FILES = "ebatch_env.policy_files"
+POLICY_LIBRARIES = "ebatch_env.policy_libraries"
+TRAINERS = "ebatch_env.trainers"
 
 
 @runtime_checkable
@@ -92,12 +97,70 @@ class Knob:
         return int(value) if self.integer else float(value)
 
 
+@runtime_checkable
+class Trainer(Protocol):
+    """What learns a policy, with hyperparameters that tuning may set."""
+
+    knobs: tuple[Knob, ...]
+
+    def trial(
+        self,
+        env_id: str,
+        keywords: Mapping[str, Any],
+        knobs: Mapping[str, Any],
+        seeds: Sequence[int],
+        decisions: int | None,
+    ) -> tuple[float, int]:
+        """Train with some hyperparameters and play the result.
+
+        Args:
+            env_id: the id.
+            keywords: of the environment's `System`.
+            knobs: the hyperparameters.
+            seeds: of the episodes to play.
+            decisions: to train and play for at most, about; None: as many as the hyperparameters say.
+
+        Returns:
+            The mean cost over the episodes, infinite if one was truncated, and the decisions taken.
+        """
+        ...
+
+
+def trainer(name: str) -> Trainer | None:
+    """The trainer of that name, if there is one."""
+    for point in entry_points(group=TRAINERS, name=name):
+        return point.load()  # type: ignore[no-any-return]
+    return None
+
+
 PolicyFactory = Callable[..., Policy]
 
 
+@dataclass(frozen=True)
+class StoredPolicy:
+    """A policy kept in a file, under a name.
+
+    Attributes:
+        path: the file, with a registered suffix.
+        summary: one line for lists.
+    """
+
+    path: Path
+    summary: str
+
+
+def stored_policies() -> dict[str, StoredPolicy]:
+    """All that installed distributions have."""
+    found: dict[str, StoredPolicy] = {}
+    for point in sorted(entry_points(group=POLICY_LIBRARIES), key=lambda p: p.name):
+        found |= point.load()()
+    return found
+
+
 def policy_names() -> dict[str, str]:
-    """Names that `make_policy` takes, each with the place it comes from."""
-    return {point.name: point.value for point in sorted(entry_points(group=POLICIES), key=lambda p: p.name)}
+    """Names that `make_policy` takes, each with the place it comes from, or with what is known of it."""
+    found = {point.name: point.value for point in sorted(entry_points(group=POLICIES), key=lambda p: p.name)}
+    return found | {name: stored.summary for name, stored in stored_policies().items()}
 
 
 def policy_class(name: str) -> PolicyFactory:
@@ -132,7 +195,8 @@ def make_policy(
     Raises:
         ValueError: an unknown name, suffix or knob, or a value out of range.
     """
-    path = Path(spec)
+    stored = stored_policies().get(str(spec))
+    path = Path(spec) if stored is None else stored.path
     if path.is_file():
         for point in entry_points(group=POLICY_FILES, name=path.suffix.lstrip(".")):
             return point.load()(path, system, **(knobs or {}))  # type: ignore[no-any-return]

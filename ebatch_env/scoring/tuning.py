@@ -16,13 +16,14 @@ from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
-from ebatch_env.scoring.policy import Knob, policy_class
+from ebatch_env.scoring.policy import Knob, policy_class, trainer
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import SEEDS_PER_USE, TUNING_SEED
 
 TRIALS = 64
 EPISODES = 16
+TRAINER_TRIALS = 8  # among which a trainer divides a budget of decisions
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Tuned:
         cost: their mean cost over the tuning episodes; infinite if one was truncated, as work left undone costs nothing.
         default_cost: that of the default values.
         trials, episodes, seed: the budget; every trial plays the same episodes, from ``seed`` on.
+        decisions: taken in all trials together, to train included; a trial like an earlier one counts again.
     """
 
     env: str
@@ -45,10 +47,11 @@ class Tuned:
     trials: int
     episodes: int
     seed: int
+    decisions: int = 0
 
     def entry(self) -> dict[str, Any]:
         """The policy's entry in an environment's file."""
-        names = ("knobs", "cost", "default_cost", "trials", "episodes", "seed")
+        names = ("knobs", "cost", "default_cost", "trials", "episodes", "seed", "decisions")
         return {name: getattr(self, name) for name in names}
 
 
@@ -61,6 +64,7 @@ class _Study:
     episodes: int
     seed: int
     log: Path | None
+    decisions: int | None
 
 
 def tune(
@@ -70,6 +74,7 @@ def tune(
     episodes: int = EPISODES,
     seed: int = TUNING_SEED,
     *,
+    decisions: int | None = None,
     processes: int = 1,
     overrides: Mapping[str, Any] | None = None,
     studies: str | os.PathLike[str] | None = None,
@@ -82,10 +87,12 @@ def tune(
 
     Args:
         env_ids: ids of environments.
-        policies: registered names or ``module:Class``.
+        policies: registered names or ``module:Class``, or names of trainers.
         trials: settings tried per policy.
         episodes: played per setting.
         seed: of the first episode, and of the search.
+        decisions: the budget in the environment's decisions per policy, in the place of ``trials``: a policy is tried until
+            they are used up, a trainer divides them among `TRAINER_TRIALS` trials.
         processes: policies tuned at a time. Changes no result.
         overrides: keywords of the environment that replace the scenario's.
         studies: folder that keeps the trials, so that an interrupted call is taken up, with the same outcome, or one
@@ -101,6 +108,8 @@ def tune(
     check_integer("episodes", episodes, low=1, high=SEEDS_PER_USE)
     check_integer("seed", seed, low=0)
     check_integer("processes", processes, low=1)
+    if decisions is not None:
+        check_integer("decisions", decisions, low=1)
     jobs = []
     for env_id in [env_ids] if isinstance(env_ids, str) else env_ids:
         keywords = system_keywords(env_id, overrides)
@@ -108,7 +117,7 @@ def tune(
         for name in policies:
             try:
                 spec = PolicySpec(name, name, {knob.name: knob.default for knob in knobs_of(name)})
-                policy = spec.make(system, env_id)
+                policy: Any = trainer(name) or spec.make(system, env_id)
             except ValueError as error:
                 if on_skip is None:
                     raise
@@ -117,8 +126,9 @@ def tune(
             log = None
             if studies is not None:
                 key = fingerprint(system, policy, spec, env_id, seed)
-                log = Path(studies) / f"{stem_of(env_id)}-{key}-{episodes}.log"
-            jobs.append(_Study(env_id, keywords, name, trials, episodes, seed, log))
+                budget = "" if trainer(name) is None else f"-{decisions}"
+                log = Path(studies) / f"{stem_of(env_id)}-{key}-{episodes}{budget}.log"
+            jobs.append(_Study(env_id, keywords, name, trials, episodes, seed, log, decisions))
     if not jobs:
         raise fail("policy", list(policies), "such that one at least has knobs and can act on the environment")
     done: dict[tuple[str, str], Tuned] = {}
@@ -142,7 +152,7 @@ def knobs_of(policy: str) -> tuple[Knob, ...]:
     Raises:
         ValueError: unknown, or it has none.
     """
-    knobs: tuple[Knob, ...] = tuple(getattr(policy_class(policy), "knobs", ()))
+    knobs: tuple[Knob, ...] = tuple(getattr(trainer(policy) or policy_class(policy), "knobs", ()))
     if not knobs:
         raise fail("policy", policy, "one with knobs to tune")
     return knobs
@@ -179,10 +189,14 @@ def _run(study: _Study) -> Tuned:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     system, knobs = build_system(study.keywords), knobs_of(study.policy)
     search = optuna.create_study(storage=_storage(study.log), study_name="knobs", load_if_exists=True)
-    tried = {_key(trial.params): trial.value for trial in search.trials if trial.state == TrialState.COMPLETE}
     # An interrupted trial stays "running"; only finished ones count.
-    finished = sum(trial.state in (TrialState.COMPLETE, TrialState.FAIL) for trial in search.trials)
-    for number in range(finished, study.trials):
+    ended = [trial for trial in search.trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
+    ended = ended[: _affordable(study, [_decisions(trial) for trial in ended])]
+    tried = {
+        _key(trial.params): (trial.value, _decisions(trial)) for trial in ended if trial.state == TrialState.COMPLETE
+    }
+    spent = [_decisions(trial) for trial in ended]
+    while _affordable(study, spent) > (number := len(spent)):
         # A sampler of its own for each trial: what it draws depends on the trials before, not on interruptions.
         search.sampler = optuna.samplers.TPESampler(seed=study.seed + number)
         if number == 0:
@@ -193,13 +207,18 @@ def _run(study: _Study) -> Tuned:
         try:
             if key not in tried:
                 tried[key] = _cost(study, system, values)
-            search.tell(trial, tried[key])
+            cost, decisions = tried[key]
+            trial.set_user_attr("decisions", decisions)
+            search.tell(trial, cost)
         except ValueError:  # knobs that exclude each other
             if number == 0:
                 raise
+            decisions = spent[0]
+            trial.set_user_attr("decisions", decisions)
             search.tell(trial, state=TrialState.FAIL)
+        spent.append(decisions)
     ended = [trial for trial in search.trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
-    counted = [trial for trial in ended[: study.trials] if trial.state == TrialState.COMPLETE]
+    counted = [trial for trial in ended[: len(spent)] if trial.state == TrialState.COMPLETE]
     best = min(counted, key=lambda trial: (trial.values[0], trial.number))
     return Tuned(
         env=study.env,
@@ -207,17 +226,42 @@ def _run(study: _Study) -> Tuned:
         knobs={knob.name: best.params[knob.name] for knob in knobs},
         cost=best.values[0],
         default_cost=counted[0].values[0],
-        trials=study.trials,
+        trials=len(spent),
         episodes=study.episodes,
         seed=study.seed,
+        decisions=sum(spent),
     )
 
 
-def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> float:
-    policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
+def _affordable(study: _Study, spent: Sequence[int]) -> int:
+    """How many trials there may be, after some that took ``spent`` decisions each."""
+    if study.decisions is None:
+        return study.trials
+    if trainer(study.policy) is not None:
+        return TRAINER_TRIALS
+    total = 0
+    for count, decisions in enumerate(spent):
+        if total >= study.decisions:
+            return count
+        total += decisions
+    return len(spent) + (total < study.decisions)
+
+
+def _decisions(trial: Any) -> int:
+    return int(trial.user_attrs.get("decisions", 0))
+
+
+def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> tuple[float, int]:
+    """The mean cost with ``knobs``, and the decisions it took to find it."""
     seeds = range(study.seed, study.seed + study.episodes)
+    learner = trainer(study.policy)
+    if learner is not None:
+        share = None if study.decisions is None else max(1, study.decisions // TRAINER_TRIALS)
+        return learner.trial(study.env, study.keywords, knobs, seeds, share)
+    policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
     played = play(system, policy, seeds)
-    return float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
+    cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
+    return cost, sum(metrics.decisions for metrics in played)
 
 
 def _suggest(trial: Any, knob: Knob) -> Any:

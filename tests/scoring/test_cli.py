@@ -114,7 +114,7 @@ def test_tune_stores_and_prints(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "seeds 2000000..2000001" in result.stdout
     stored = json.loads((tmp_path / "Toy-v0.json").read_text())
-    assert list(stored[STEADY]) == ["knobs", "cost", "default_cost", "trials", "episodes", "seed"]
+    assert list(stored[STEADY]) == ["knobs", "cost", "default_cost", "trials", "episodes", "seed", "decisions"]
     assert json.loads(ebatch(*arguments, "--json").stdout) == {TOY: stored}
 
 

@@ -43,6 +43,16 @@ def test_knobs_that_leave_work_undone_are_never_the_best() -> None:
     assert found.knobs["time_steps"] > 1
 
 
+def test_a_budget_of_decisions_takes_the_place_of_trials() -> None:
+    (few,) = tune(TOY, [STEADY], 3, 2)
+    assert few.decisions > 0
+    (more,) = tune(TOY, [STEADY], 3, 2, decisions=2 * few.decisions)
+    assert more.trials > 3
+    assert 2 * few.decisions <= more.decisions < 2 * few.decisions + 500
+    (one,) = tune(TOY, [STEADY], 3, 2, decisions=1)
+    assert one.trials == 1
+
+
 def test_knobs_that_exclude_each_other_use_up_trials_only() -> None:
     (found,) = tune(TOY, [EXCLUSIVE], 15, 2)
     assert found.cost <= found.default_cost
@@ -94,13 +104,21 @@ def test_bad_input_is_named(change: dict[str, int], message: str) -> None:
 
 
 def test_results_are_stored_by_environment_and_kept_by_policy(tmp_path: Path) -> None:
-    first = Tuned(TOY, "b", {"size": 0.5}, 1.0, 2.0, 4, 3, 7)
-    other = Tuned("ebatch/Queue-v0", "b", {"size": 0.25}, 1.0, 2.0, 4, 3, 7)
+    first = Tuned(TOY, "b", {"size": 0.5}, 1.0, 2.0, 4, 3, 7, 40)
+    other = Tuned("ebatch/Queue-v0", "b", {"size": 0.25}, 1.0, 2.0, 4, 3, 7, 40)
     assert [path.name for path in store([first, other], tmp_path)] == ["Toy-v0.json", "Queue-v0.json"]
     store([Tuned(TOY, "a", {"mode": "x"}, 3.0, 3.0, 4, 3, 7)], tmp_path)
     content = json.loads((tmp_path / "Toy-v0.json").read_text())
     assert list(content) == ["a", "b"]
-    expected = {"knobs": {"size": 0.5}, "cost": 1.0, "default_cost": 2.0, "trials": 4, "episodes": 3, "seed": 7}
+    expected = {
+        "knobs": {"size": 0.5},
+        "cost": 1.0,
+        "default_cost": 2.0,
+        "trials": 4,
+        "episodes": 3,
+        "seed": 7,
+        "decisions": 40,
+    }
     assert content["b"] == expected
     (tmp_path / "Toy-v0.json").write_text("[]")
     with pytest.raises(ValueError, match=r"Toy-v0.json must be a file with a JSON object"):

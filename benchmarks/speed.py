@@ -88,6 +88,8 @@ def ppo(free: bool, steps: int) -> Callable[[], float]:
     import torch
     from stable_baselines3 import PPO
 
+    from ebatch_agents.speed import free_vec_env
+
     torch.set_num_threads(2)
     env: Any = ebatch_env.make_sb3(ENV_ID, 1024, seed=SEED)
     if free:
@@ -101,18 +103,6 @@ def ppo(free: bool, steps: int) -> Callable[[], float]:
         return steps / (time.perf_counter() - start)
 
     return run
-
-
-def free_vec_env(like: Any) -> Any:
-    """A VecEnv of the same spaces whose steps cost nothing."""
-
-    class Free(type(like)):  # type: ignore[misc]
-        def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-            zeros = np.zeros(self.num_envs, np.float32)
-            return self.dynamics.observation, zeros, np.zeros(self.num_envs, bool), self._infos
-
-    like.__class__ = Free
-    return like
 
 
 def replay(requests: int) -> float:

@@ -1,0 +1,156 @@
+"""A training's settings and the folder it keeps its files in."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ebatch_agents.algorithms import algorithm, hyperparameters
+from ebatch_env.errors import check_integer, fail
+from ebatch_env.scenarios import scenario
+from ebatch_env.scoring.files import make_folder, write_json
+from ebatch_env.scoring.seeds import SEEDS_PER_USE, TRAINING_SEED
+
+LANES_PER_SEED = 4096  # environments of a training; the seeds of their episodes follow one another
+MAX_SEED = SEEDS_PER_USE // LANES_PER_SEED - 1
+EVALUATIONS = 20
+EPISODES = 16
+LIBRARIES = ("ebatch-env", "numpy", "numba", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides a training's outcome, on one machine and one set of libraries.
+
+    Attributes:
+        env: the id.
+        algo: see `ALGORITHMS`.
+        seed: 0..`MAX_SEED`, of the weights, of exploration, and of the episodes.
+        steps: decisions to train for; the last rollout is finished.
+        keywords: of the environment, in the place of the scenario's.
+        hyperparameters: as the algorithm's class takes them, ``lin_`` schedules as text; and ``n_envs`` and ``horizon``.
+        evaluations: how often the model is evaluated on the validation episodes, besides at the start.
+        episodes: how many those are.
+        threads: of torch.
+    """
+
+    env: str
+    algo: str
+    seed: int
+    steps: int
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: int = EVALUATIONS
+    episodes: int = EPISODES
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        scenario(self.env)
+        algorithm(self.algo)
+        check_integer("seed", self.seed, low=0, high=MAX_SEED)
+        check_integer("steps", self.steps, low=1)
+        check_integer("evaluations", self.evaluations, low=0)
+        check_integer("episodes", self.episodes, low=1, high=SEEDS_PER_USE)
+        check_integer("threads", self.threads, low=1)
+
+    @property
+    def name(self) -> str:
+        """The folder's: ``<algo>-<id without "ebatch/">-seed<seed>``."""
+        return f"{self.algo}-{self.env.removeprefix('ebatch/').replace('/', '-')}-seed{self.seed}"
+
+    @property
+    def first_episode(self) -> int:
+        """The seed of the first environment's episodes."""
+        return TRAINING_SEED + LANES_PER_SEED * self.seed
+
+    @property
+    def command(self) -> str:
+        """The command that does the same."""
+        words = ["ebatch", "train", "--env", self.env, "--algo", self.algo, "--seed", self.seed, "--steps", self.steps]
+        usual = hyperparameters(self.algo, self.env)
+        kept = {"n_envs": usual.n_envs, "horizon": usual.horizon, **usual.keywords}
+        for option, values, known in (
+            ("--param", self.hyperparameters, kept),
+            ("--set", self.keywords, {**usual.env_kwargs, "flat_actions": algorithm(self.algo).flat}),
+        ):
+            for name, value in values.items():
+                if name not in known or known[name] != value:
+                    words += [option, f"{name}={json.dumps(value, default=repr)}"]
+        for name in ("evaluations", "episodes", "threads"):
+            if getattr(self, name) != getattr(type(self), name):
+                words += [f"--{name}", getattr(self, name)]
+        return shlex.join(map(str, words))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as they are after a round trip through JSON."""
+        return dict(json.loads(json.dumps(asdict(self), default=repr)))
+
+
+class Folder:
+    """The files of a training.
+
+    | file | content |
+    |---|---|
+    | `run.json` | the settings, the command, and the versions of the libraries |
+    | `checkpoint.pt` | what `checkpoint.save` wrote last |
+    | `evaluations.json` | decisions and costs of every evaluation |
+    | `progress.json` | how far it is, about every second |
+    | `<algo>-best.zip`, `<algo>-last.zip` | SB3's form of the best model and of the last |
+    | `tensorboard/` | if asked for |
+    """
+
+    def __init__(self, path: Path, run: Run) -> None:
+        self.path = path
+        self.run = run
+        self.settings = path / "run.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.evaluations = path / "evaluations.json"
+        self.progress = path / "progress.json"
+        self.best = path / f"{run.algo}-best.zip"
+        self.last = path / f"{run.algo}-last.zip"
+
+    def prepare(self, *, resume: bool) -> bool:
+        """Make the folder, or go on in it; True if there is a checkpoint to go on from.
+
+        Raises:
+            ValueError: the folder has a training already, and none, or one with other settings, is to be resumed.
+            OSError: it cannot be written to.
+        """
+        if self.settings.exists():
+            if not resume:
+                raise fail(
+                    "out", str(self.path.parent), f"another folder, or --resume: {self.path} has a training already"
+                )
+            self._check_same()
+            if self.checkpoint.exists():
+                return True
+        make_folder(self.path)
+        write_json(self.settings, {"settings": self.run.to_dict(), "command": self.run.command, "versions": versions()})
+        return False
+
+    def _check_same(self) -> None:
+        try:
+            there = json.loads(self.settings.read_text(encoding="utf-8"))["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise fail(str(self.settings), type(error).__name__, "the settings of a training") from None
+        for name, value in self.run.to_dict().items():
+            if there.get(name) != value:
+                raise fail(name, value, f"as in the training to resume, {there.get(name)!r} ({self.settings})")
+
+
+def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
+    """Versions of Python and of those of the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         ratio("1024 environments / CartPole", "steps/s", native(1024, 600 // part), cartpole(1024, 2000 // part), 0.25, repeats),
         ratio("64 environments / CartPole", "steps/s", native(64, 6000 // part), cartpole(64, 6000 // part), 1.0, repeats),
         ratio("one environment / CartPole", "steps/s", single(ENV_ID, 20000 // part), single("CartPole-v1", 20000 // part), 0.5, repeats),
-        ratio("PPO / PPO on a free environment", "steps/s", ppo(False, 262144 // part), ppo(True, 262144 // part), 0.9, max(2, repeats - 2)),
+        ratio("PPO / PPO on a free environment", "steps/s", ppo(False, 262144 // part), ppo(True, 262144 // part), 0.9, repeats),
     ]  # fmt: skip
     requests = 1_000_000 // part
     small, large = replay(requests // 10), replay(requests)

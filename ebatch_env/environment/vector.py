@@ -94,7 +94,6 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
             self.dynamics.restart(which, streams)
         else:
             self.dynamics.load([trace] * which.size, which)
-        self._over = self._over.copy()  # it may have been handed out
         self._over[which] = False
         self._any_over = bool(self._over.any())
         return self.dynamics.observation, self._info()
@@ -165,10 +164,11 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
                 final_obs[ended] = list(dynamics.final_observation[ended])
                 final_mask = dynamics.mask.copy()
                 final_mask[ended] = dynamics.final_mask[ended]
-                last["rewards"], last["_rewards"] = info["rewards"], over
-                last["action_mask"], last["_action_mask"] = final_mask, over
-                info["final_obs"], info["_final_obs"] = final_obs, over.copy()
-                info["final_info"], info["_final_info"] = last, over.copy()
+                which = over.copy()  # `over` itself is kept, and changed by a reset
+                last["rewards"], last["action_mask"] = info["rewards"], final_mask
+                last["_rewards"] = last["_action_mask"] = which
+                info["final_obs"], info["final_info"] = final_obs, last
+                info["_final_obs"] = info["_final_info"] = which
             else:
                 info.update(last)
         self._over = over

@@ -1,8 +1,7 @@
 """Discounting by elapsed time instead of by decision, for SB3's and sb3-contrib's algorithms.
 
 Decisions take different times: a round of one step is over soon, a round of sixty-four is not. With one factor gamma per
-decision a learner earns more by making fewer or shorter decisions, whatever they cost (``docs/agents.md`` has the exact
-figures on the batch queue). A semi-Markov decision process is discounted by time: a decision after which ``t`` seconds pass
+decision a learner earns more by making fewer or shorter decisions, whatever they cost. A semi-Markov decision process is discounted by time: a decision after which ``t`` seconds pass
 discounts what follows by ``exp(-t / horizon)`` (Puterman, Markov Decision Processes, 1994, chapter 11). As the horizon
 grows, the best policy tends to the one of least average cost.
 """

@@ -19,7 +19,6 @@ _PLACES = {
     "ALGORITHMS": "algorithms",
     "SB3Policy": "policy",
     "Trained": "training",
-    "export": "export",
     "hyperparameters": "algorithms",
     "load_zip": "policy",
     "train": "training",

@@ -47,14 +47,14 @@ class EBatch(Baseline):
     """E-BATCH with T chosen at every round (our interpretation of the paper).
 
     Source: Silfa, Arnau and Gonzalez, ACM TACO 19(1), 2022; see this module's docstring.
-    Mapping: admit all, first come first served, joins on; T is the offered one with the least predicted cost per
-    sequence::
+    Mapping: admit all; T is the offered one with the least predicted cost per sequence, with or without joins where
+    a join costs an input GEMM (TPU), with joins elsewhere::
 
         C(T) = L / u(T) * (w_e * e(T) / E  +  w * w_l * N * r(T) / D)  +  lag * q * w * w_l * r(T) / D
 
     | symbol | meaning |
     |---|---|
-    | r(T), e(T) | seconds and joules of the round: ``CostTable.round_s``, ``round_j`` at the steps and lanes used |
+    | r(T), e(T) | seconds and joules of the round: ``CostTable.round_s``, ``round_j`` at the steps and lanes used, and an input GEMM at each boundary with a join |
     | u(T) | lane-steps that advance a sequence: lanes that run out count only as far as they go, joiners fill them up |
     | N | sequences in the system, the mean of now and of the round's end: plus arrivals, less u(T) / L |
     | q | share of the layers behind the first, (n - 1) / n; 1 on a machine without notifications |
@@ -107,14 +107,21 @@ class EBatch(Baseline):
         self._per_joule = energy / reference_j if reference_j > 0 else 0.0
         self._per_second = self.settings["latency_weight"] * latency / reference_s
 
+        self._can_join = system.table.notifies and not system.table.whole_sequences
+        self._joins_cost = self._can_join and system.table.has_input_gemm and "joins" in system.actions.controls
         # With joins and notifications layer 0 keeps nobody waiting for the round's end; the layers behind it do.
         layers = system.table.n_layers
-        waiting_layers = layers - 1 if system.table.notifies and not system.table.whole_sequences else layers
+        waiting_layers = layers - 1 if self._can_join else layers
         self._lag = self.settings["lag"] * waiting_layers / layers
 
     def plan(self, view: View) -> Plans:
         """T of least predicted cost, everybody in."""
-        cost, seconds = self._cost(view)
+        cost, seconds = self._cost(view, joins=self._can_join)
+        joins = np.full(view.size, self._can_join)
+        if self._joins_cost:
+            without = self._cost(view, joins=False)
+            joins = cost.min(axis=1) <= without[0].min(axis=1)
+            cost, seconds = (np.where(joins[:, None], *pair) for pair in zip((cost, seconds), without, strict=True))
         if self.settings["hurry"] > 0:
             slack = np.minimum(
                 np.where(view.lanes_slack > 0, view.lanes_slack, np.inf),
@@ -125,32 +132,37 @@ class EBatch(Baseline):
             cost = np.where(late & ~late.all(axis=1, keepdims=True), np.inf, cost)
         # Of equal costs the longest round: it ends with its last lane anyway, and somebody may join until then.
         best = cost.shape[1] - 1 - np.argmin(cost[:, ::-1], axis=1)
-        return Plans.of(view.size, time_steps=self._offered[best], **self.service())
+        return Plans.of(view.size, time_steps=self._offered[best], joins=joins, **self.service())
 
-    def _cost(self, view: View) -> tuple[FloatArray, FloatArray]:
+    def _cost(self, view: View, *, joins: bool) -> tuple[FloatArray, FloatArray]:
         """C(T) and r(T) of the K offered T, each of shape (E, K)."""
         table, lanes, mean = self.system.table, self.system.lanes, self.system.mean_length
         length = np.maximum(view.waiting_length, 1.0)[:, None]
         enter = np.minimum(view.free, view.waiting)[:, None]
-        started = view.busy[:, None] + enter
         last = np.where(enter > 0, np.maximum(view.most_left[:, None], length), view.most_left[:, None])
         last = np.maximum(np.ceil(last), 1.0).astype(np.int64)
         reach = np.where(self._offered == LONGEST, np.minimum(self._reach, last), self._reach)  # (E, K)
         used = view.lane_steps(reach) + enter * np.minimum(length, reach)
-        if table.notifies and not table.whole_sequences:
+        joined = np.zeros_like(used)
+        if joins:
             # Joiners: the rest of the queue, and whoever arrives while layer 0 runs.
             full_s = table.round_s(reach, np.full_like(reach, lanes))
             newcomers = view.rate[:, None] * full_s / table.n_layers
             queued = view.waiting[:, None] - enter
             spare = np.maximum(lanes * reach - used, 0.0)
-            used = used + np.minimum(spare, queued * length + newcomers * mean)
+            more = np.minimum(spare, queued * length + newcomers * mean)
+            used, joined = used + more, more / length
             steps = np.where(queued + newcomers >= 1.0, reach, np.minimum(reach, last))
-            active = np.clip(np.rint(used / np.maximum(steps, 1)), 1, lanes)
         else:
             steps = np.minimum(reach, last)
-            active = np.broadcast_to(np.maximum(started, 1), steps.shape)
+        if table.notifies and not table.whole_sequences:
+            active = np.clip(np.rint(used / np.maximum(steps, 1)), 1, lanes)
+        else:
+            active = np.broadcast_to(np.maximum(view.busy[:, None] + enter, 1), steps.shape)
         steps, active = np.maximum(steps, 1).astype(np.int64), active.astype(np.int64)
-        seconds, joules = table.round_s(steps, active), table.round_j(steps, active)
+        boundaries = np.minimum(joined, steps)
+        seconds = table.round_s(steps, active) + boundaries * table.input_floor_s[0]
+        joules = table.round_j(steps, active) + boundaries * table.input_j[0]
         now = (view.busy + view.waiting)[:, None]
         then = np.maximum(now + view.rate[:, None] * seconds - used / mean, 0.0)
         present = 0.5 * (now + then)

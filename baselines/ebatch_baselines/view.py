@@ -93,8 +93,13 @@ class View:
 
     @cached_property
     def mean_left(self) -> FloatArray:
-        """Mean time-steps left of the busy lanes, at least 1; 0 with no busy lane."""
-        guess = np.maximum(1.0, self.system.mean_length - self.read("lanes_mean_done"))
+        """Mean time-steps left of the busy lanes, at least 1; 0 with no busy lane.
+
+        Where lengths are hidden: what is left on average of a sequence that has run as long as the lanes' mean.
+        """
+        residual = self.system.mean_residual
+        done = np.rint(self.read("lanes_mean_done")).astype(np.int64)
+        guess = residual[np.minimum(done, residual.size - 1)]
         return self._known("lanes_mean_left", np.where(self.busy > 0, guess, 0.0))
 
     @cached_property

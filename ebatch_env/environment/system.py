@@ -27,6 +27,8 @@ from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import WorkloadLike, resolve_workload
 from ebatch_env.workloads.checks import check_lengths, checked_trace, is_built_in
 
+RESIDUAL_QUANTILES = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class System:
@@ -190,6 +192,19 @@ class System:
         rate = load * self.saturation.throughput_rps
         trace = self.workload.sample(rng, self.requests, rate, self.deadline_s)
         return trace if self._trusted else self.check_trace(trace, self.requests)
+
+    @cached_property
+    def mean_residual(self) -> npt.NDArray[np.float64]:
+        """Mean steps left of a sequence that has run d steps and not ended, d = 0, 1, ...; shape (max_length,).
+
+        From 4096 quantiles of the lengths; at least 1, also beyond the longest of them.
+        """
+        lengths = np.sort(self.workload.lengths.quantile((np.arange(RESIDUAL_QUANTILES) + 0.5) / RESIDUAL_QUANTILES))
+        done = np.arange(int(self.workload.lengths.max_length))
+        ended = np.searchsorted(lengths, done, side="right")
+        above = np.append(np.cumsum(lengths[::-1])[::-1], 0.0)
+        left = above[ended] / np.maximum(lengths.size - ended, 1) - done
+        return np.asarray(np.maximum(left, 1.0), dtype=np.float64)
 
     @cached_property
     def _trusted(self) -> bool:

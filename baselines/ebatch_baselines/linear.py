@@ -1,0 +1,96 @@
+"""Linear control: every part of the plan from a weighted sum of what is seen, for a black-box optimiser to set."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ebatch_baselines.base import LONGEST, NO_LIMIT, Baseline
+from ebatch_baselines.view import View
+from ebatch_env.environment.actions import Plans
+from ebatch_env.environment.system import System
+from ebatch_env.errors import FloatArray
+from ebatch_env.scoring.policy import Knob
+from ebatch_env.simulator.plan import Order
+
+# Fields of the observation that the sums are over, as they are written (in [0, 1] or [-1, 1]), besides a constant.
+SEEN = (
+    "queue_length",
+    "queue_steps",
+    "oldest_wait",
+    "mean_wait",
+    "oldest_length",
+    "oldest_slack",
+    "queue_late",
+    "lanes_busy",
+    "lanes_mean_left",
+    "lanes_most_left",
+    "lanes_mean_done",
+    "lanes_least_slack",
+    "rate_short",
+    "rate_long",
+)
+# What each sum decides, and its constant without tuning: E-BATCH with a middling T.
+SUMS = {"steps": 1.0, "cap": 3.0, "hold": -1.0, "joins": 1.0, "shortest": -0.5, "similar": -0.5, "shed": 0.5}
+REACH = 4.0  # weights lie within this
+
+
+def _knobs() -> tuple[Knob, ...]:
+    found = []
+    for decided, constant in SUMS.items():
+        found.append(Knob(decided, -REACH, REACH, constant, meaning=f"constant of the sum that decides `{decided}`"))
+        found += [Knob(f"{decided}:{seen}", -REACH, REACH, 0.0, meaning=f"weight of `{seen}` in it") for seen in SEEN]
+    return tuple(found)
+
+
+class Linear(Baseline):
+    """Every part of the plan from a weighted sum of what is seen.
+
+    Source: ours; the family that `ebatch headroom` searches with CMA-ES (Hansen, arXiv:1604.00772). E-BATCH with a fixed
+    T, timeouts, caps on the busy lanes, and rules that change with queue, age, slack or rate are members.
+    Mapping: with z the sums, s(z) = 1 / (1 + exp(-z)), B the lanes and K the offered T in increasing order: T is number
+    round(s(z_steps) * (K - 1)); so many enter that at most s(z_cap) * B * 1.05 lanes are busy at the start, without limit
+    if that is B or more; with no lane busy nobody enters while z_hold > 0; joins if z_joins > 0; the order is the one of
+    largest z among shortest, similar, and 0 for first come; shed if z_shed > 0. Joins are off under a cap.
+
+    | knob | default | range | meaning |
+    |---|---|---|---|
+    | `steps`, `cap`, `hold`, `joins`, `shortest`, `similar`, `shed` | 1, 3, -1, 1, -0.5, -0.5, 0.5 | -4..4 | the sums' constants |
+    | `steps:queue_length`, ... | 0 | -4..4 | weight of a field of the observation in a sum; `SEEN` lists the fields |
+    """
+
+    name: ClassVar[str] = "linear"
+    knobs: ClassVar[tuple[Knob, ...]] = _knobs()
+
+    def __init__(self, system: System, **knobs: Any) -> None:
+        super().__init__(system, **knobs)
+        codec = system.actions
+        offered = codec.levels["time_steps"][codec.legal["time_steps"]]
+        reach = np.where(offered == LONGEST, system.table.max_time_steps + 1, offered)
+        self._offered = offered[np.argsort(reach)]
+        self._columns = [system.observations.index[name] for name in SEEN]
+        weights = np.array(list(self.settings.values())).reshape(len(SUMS), 1 + len(SEEN))
+        self.weights: FloatArray = weights[None]  # (1, sums, fields)
+
+    def plan(self, view: View) -> Plans:
+        """One sum per decision."""
+        rows = view.observation[:, self._columns].astype(np.float64)
+        z = self.weights[..., 0] + (self.weights[..., 1:] * rows[:, None, :]).sum(axis=-1)  # (E, sums)
+        sums = dict(zip(SUMS, z.T, strict=True))
+        share = 1.0 / (1.0 + np.exp(-z[:, :2]))
+        steps = self._offered[np.rint(share[:, 0] * (self._offered.size - 1)).astype(np.int64)]
+        cap = np.rint(share[:, 1] * self.system.lanes * 1.05).astype(np.int64)
+        limited = cap < self.system.lanes
+        admit = np.where(limited, self.at_most(view, np.maximum(cap - view.busy, np.where(view.idle, 1, 0))), NO_LIMIT)
+        admit = np.where(view.idle & (sums["hold"] > 0), 0, admit)
+        order = np.where(sums["shortest"] > 0, int(Order.SHORTEST), int(Order.FIRST_COME))
+        similar = (sums["similar"] > 0) & (sums["similar"] > sums["shortest"])
+        return Plans.of(
+            view.size,
+            time_steps=steps,
+            admit=admit,
+            joins=(sums["joins"] > 0) & ~limited,
+            order=np.where(similar, int(Order.SIMILAR), order),
+            shed=sums["shed"] > 0,
+        )

@@ -81,20 +81,19 @@ class History:
     """
 
     def __init__(self, system: System) -> None:
-        self.system = system
+        self._on(system)
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
-
-    @property
-    def span_s(self) -> float:
-        """Length of the time axis."""
-        return WINDOW * self.system.saturation.latency_s
 
     def begin(self, dynamics: Dynamics) -> None:
         """Forget everything: a new episode is in place."""
-        self.system = dynamics.playing(0)
+        self._on(dynamics.playing(0))
         self.events.clear()
         self._see(dynamics)
         self.origin_s = self.clock_s
+
+    def _on(self, machine: System) -> None:
+        self.system = machine
+        self.span_s = WINDOW * machine.saturation.latency_s
 
     def _see(self, dynamics: Dynamics) -> None:
         state = dynamics.systems

@@ -305,15 +305,16 @@ class Dynamics:
         """
         if not self._records:
             raise fail("record", False, "True: these dynamics keep no records to work metrics out of")
-        s, n = self.systems, int(self.systems.i[e, k.REQUESTS])
+        s, n, machine = self.systems, int(self.systems.i[e, k.REQUESTS]), self.playing(e)
         return episode_metrics(
-            self.playing(e).table,
+            machine.table,
             self.system.lanes,
             self._price[self.on[e]],
             f=s.f[e],
             i=s.i[e],
             rf=s.rf[e, :, :n],
             hist=s.hist[e],
+            machine=machine.accelerator.name,
         )
 
     def close(self) -> None:

@@ -126,7 +126,9 @@ def test_evaluation_keeps_its_records(tmp_path: Path) -> None:
     keywords: dict[str, Any] = {"episodes": 5, "overrides": SMALL, "seed": 30}
     records = evaluate(ID, ["ebatch", "greedy"], out=tmp_path, **keywords)
     assert records == evaluate(ID, ["ebatch", "greedy"], out=tmp_path, num_envs=1, **keywords)
-    assert len({frozenset(record.energy_parts) for record in records}) == 2
+    drawn = [FLEET.machines[FLEET.draw_machine(seeding.np_random(seed)[0])].accelerator.name for seed in range(30, 35)]
+    assert [record.machine for record in records] == drawn * 2
+    assert set(drawn) == {"epur", "tpu"}
 
 
 def test_one_set_of_knobs_is_tuned_over_both_machines() -> None:

@@ -23,7 +23,7 @@ from ebatch_env.environment.fleet import build_system as build
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.policy import Policy, make_policy
+from ebatch_env.scoring.policy import PerMachine, Policy, make_policy
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import Lengths, TraceWorkload
 
@@ -177,6 +177,8 @@ def _system(keywords: bytes) -> AnySystem:
 
 def fingerprint(system: AnySystem, policy: Policy, spec: PolicySpec, env_id: str, seed: int) -> str:
     """A digest of everything that an episode's outcome depends on, code and versions included: 16 hex digits."""
+    if isinstance(policy, PerMachine):  # the machines stand in the system
+        policy = policy.policies[0]
     tuned = getattr(type(policy), "tuned_knobs", None)
     parts = {
         "system": system,

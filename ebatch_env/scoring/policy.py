@@ -3,8 +3,10 @@
 This package knows no policy. Distributions announce theirs through four entry-point groups:
 
 * ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`, which is one machine; on a
-  `Fleet` of several each machine gets one (`PerMachine`). Optional attributes: ``knobs`` (a tuple of `Knob`), and ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
-* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``. ``system`` may be a `Fleet`.
+  `Fleet` of several each machine gets one (`PerMachine`). Optional attributes: ``knobs`` (a tuple of `Knob`), and
+  ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
+* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``; ``system`` may be a
+  `Fleet`.
 * ``ebatch_env.policy_libraries``: name -> function that returns the files that have a name of their own, as a mapping of
   names to `StoredPolicy`.
 * ``ebatch_env.trainers``: name -> object with ``knobs`` and ``trial`` (`Trainer`): what `ebatch tune` can tune besides.
@@ -146,10 +148,16 @@ class PerMachine:
 
     Attributes:
         policies: the policies, in the order of the machines.
+
+    Raises:
+        ValueError: what was made has no ``predict``.
     """
 
     def __init__(self, fleet: Fleet, make: Callable[[System], Policy]) -> None:
         self.policies = tuple(make(machine) for machine in fleet.machines)
+        for policy in self.policies:
+            if not isinstance(policy, Policy):
+                raise fail("policy", policy, "an object with a method predict")
         self._layout = fleet.observations
 
     def predict(
@@ -163,8 +171,8 @@ class PerMachine:
         rows = np.asarray(observation, dtype=np.float32)
         single = rows.ndim == 1
         rows = np.atleast_2d(rows)
-        if rows.ndim != 2 or rows.shape[1] != self._layout.size:
-            expected = f"of shape (E, {self._layout.size}) or ({self._layout.size},)"
+        if rows.ndim != 2 or rows.shape[1] != self._layout.size or not rows.size:
+            expected = f"of shape (E, {self._layout.size}), E at least 1, or ({self._layout.size},)"
             raise fail("observation", f"shape {np.shape(observation)}", expected)
         starts = None if episode_start is None else np.atleast_1d(episode_start)
         states = [None] * len(self.policies) if state is None else list(state)

@@ -12,6 +12,7 @@ from gymnasium.utils import seeding
 
 import ebatch_env
 from ebatch_baselines import Baseline
+from ebatch_baselines.batch_queue import Greedy
 from ebatch_env import System
 from ebatch_env.compatibility import Interface, ScenarioVersion
 from ebatch_env.environment.dynamics import Dynamics
@@ -80,7 +81,7 @@ def test_one_row_and_wrong_shapes() -> None:
         action, state = policy.predict(row)
         assert action.tolist() == expected.tolist()
         assert policy.predict(row, state, np.array([True]))[0].tolist() == expected.tolist()
-    for wrong in (rows[:, :5], rows[None]):
+    for wrong in (rows[:, :5], rows[None], rows[:0]):
         with pytest.raises(ValueError, match="observation must be of shape"):
             policy.predict(wrong)
     flat = ebatch_env.make_system(ID, **SMALL, flat_actions=True)
@@ -90,6 +91,8 @@ def test_one_row_and_wrong_shapes() -> None:
 def test_a_baseline_takes_one_machine() -> None:
     with pytest.raises(ValueError, match=r"system must be a System, one machine; .*, got 'Fleet'"):
         Baseline(FLEET)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="policy must be an object with a method predict"):
+        PolicySpec("none", "builtins:id").make(FLEET, ID)
     with pytest.raises(ValueError, match="knob of 'ebatch' must be"):
         make_policy("ebatch", FLEET, knobs={"colour": 1})
 
@@ -146,6 +149,11 @@ def test_both_machines_are_in_the_fingerprints(monkeypatch: pytest.MonkeyPatch) 
         return fingerprint(system, spec.make(system, ID), spec, ID, 0)
 
     assert len({stored("epur", "tpu"), stored("tpu", "epur"), stored("epur", "tpu-baseline"), stored("epur")}) == 4
+    before = stored("epur", "tpu")
+    with monkeypatch.context() as patch:  # knobs that were tuned since
+        patch.setattr(Greedy, "tuned_knobs", classmethod(lambda cls, env_id: {"order": "shortest"}))
+        assert stored("epur", "tpu") != before
+    assert stored("epur", "tpu") == before
     version = ScenarioVersion.of(ID)
     alone = {name: ScenarioVersion.of(f"ebatch/{name}-Translation-v0") for name in ("EPUR", "TPU")}
     for part in ("machine", "reference", "hold_s"):

@@ -46,7 +46,7 @@ register_all()
 
 
 def make_system(env_id: str, **keywords: Any) -> AnySystem:
-    """The `System` behind an id, with its keywords overridden by ``keywords``; a `Fleet` where there are several machines."""
+    """The `System` behind an id, or `Fleet` if it has several machines, with its keywords overridden by ``keywords``."""
     return build_system(**{**scenario(env_id).keywords, **keywords})
 
 

@@ -166,8 +166,8 @@ class ScenarioVersion:
 
     Attributes:
         env: the id.
-        parts: a digest per part: the machine's table, or those of all machines, the work, and every keyword that is a plain
-            number or word.
+        parts: a digest per part: the machine's table, or those of all machines, the work, and every keyword that is a
+            plain number or word.
     """
 
     env: str

@@ -94,8 +94,8 @@ class Streams(Sequence[np.random.Generator]):
 class Dynamics:
     """E systems of one kind.
 
-    What belongs to a machine is in arrays whose first axis counts the machines of ``system``, of which there is one or, in a
-    `Fleet`, M; ``on``, int64 (E,), says which one each of the E is on. It is drawn anew at the beginning of an episode.
+    What belongs to a machine is in arrays whose first axis counts the machines of ``system``: one or, in a `Fleet`, M.
+    ``on``, int64 (E,), says which one each of the E is on. It is drawn anew at the beginning of an episode.
 
     Args:
         system: what they all are.
@@ -190,7 +190,7 @@ class Dynamics:
         which: Sequence[int] | Int64Array,
         machines: Sequence[int] | Int64Array | None = None,
     ) -> None:
-        """Begin episodes on given ``traces`` in the systems ``which``, on machines of these numbers; None: where each is."""
+        """Begin episodes on given ``traces`` in the systems ``which``, on these machines; None: where each is."""
         which = np.asarray(which, np.int64)
         s = self.systems
         counts = np.zeros(which.size, np.int64)

@@ -57,7 +57,7 @@ def _machine_number(chosen: Any, system: AnySystem) -> int:
 def begin_episodes(
     dynamics: Dynamics, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator], choice: Choice
 ) -> None:
-    """Begin episodes in the systems ``which`` as chosen; what is not is drawn from each one's generator of ``rngs`` (E)."""
+    """Begin episodes in the systems ``which`` as chosen; what is not, each draws from its generator of ``rngs`` (E)."""
     if choice.trace is None:
         dynamics.restart(which, rngs, choice.machine)
         return

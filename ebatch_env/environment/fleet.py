@@ -62,8 +62,8 @@ class FleetLayout(ObservationLayout):
 class Fleet:
     """Several machines that serve the same network, each a `System` of its own; an episode is played on one of them.
 
-    Load, deadlines, hold, costs and observations are relative to the machine of the episode. Build it with `build_system`
-    from a list of accelerators.
+    Load, deadlines, hold, costs and observations are relative to the machine of the episode. Build it with
+    `build_system` from a list of accelerators.
 
     Attributes:
         machines: the machines. They differ in nothing that a policy has to know besides what it observes.
@@ -80,7 +80,7 @@ class Fleet:
         """Work out the keywords of an environment whose ``accelerator`` is a list.
 
         Raises:
-            ValueError: as `System.build`; also for an empty list, and for machines that show an agent the same constants.
+            ValueError: as `System.build`; also for an empty list, and for machines that show the same constants.
         """
         if not accelerator:
             raise fail("accelerator", accelerator, "a list of at least one machine")

@@ -2,11 +2,11 @@
 
 This package knows no policy. Distributions announce theirs through four entry-point groups:
 
-* ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`, which is one machine; on a
-  `Fleet` of several each machine gets one (`PerMachine`). Optional attributes: ``knobs`` (a tuple of `Knob`), and
+* ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`, which is one machine;
+  on a `Fleet` of several each machine gets one (`PerMachine`). Optional attributes: ``knobs`` (a tuple of `Knob`), and
   ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
-* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``; ``system`` may be a
-  `Fleet`.
+* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``; ``system`` may
+  be a `Fleet`.
 * ``ebatch_env.policy_libraries``: name -> function that returns the files that have a name of their own, as a mapping of
   names to `StoredPolicy`.
 * ``ebatch_env.trainers``: name -> object with ``knobs`` and ``trial`` (`Trainer`): what `ebatch tune` can tune besides.
@@ -182,8 +182,8 @@ class PerMachine:
             mine = on == number
             if not mine.any():
                 continue
-            # Each is asked for as many rows as there are, copies of one of its own in the place of the others': its state
-            # keeps its shape, whatever it is, and sums round the same whoever plays beside.
+            # Each is asked for as many rows as there are, copies of one of its own in the place of the others': its
+            # state keeps its shape, whatever it is, and sums round the same whoever plays beside.
             take = np.where(mine, np.arange(len(rows)), int(np.argmax(mine)))
             actions, states[number] = policy.predict(
                 rows[take], states[number], None if starts is None else starts[take], deterministic

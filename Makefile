@@ -73,7 +73,7 @@ docs: $(VENV)/.ready
 
 # Everywhere the command's own budget: 64 settings per policy, each on the same 16 episodes.
 tune: $(VENV)/.light
-	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --env ebatch/Machines-v0 --out $(TUNED)
 	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
 	  --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)

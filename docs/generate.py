@@ -45,6 +45,9 @@ mean length, reference latency), so one policy can serve machines of any speed. 
 (`lengths_known=False`) every field that would give a length away is 0. The first {state} fields change from decision to
 decision; the rest describe the machine and the objective and are constant.
 
+Where an environment has several machines (`ebatch/Machines-v0`), that constant part shows which one the episode is played on:
+`layout.machine_of(observation)` is its number. Every row is written, and read back, with the scales of its own machine.
+
 The table for `{env_id}` (python docs/generate.py writes it; a test compares):
 
 {table}

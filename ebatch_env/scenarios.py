@@ -82,6 +82,11 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                 {**_TPU_BASELINE, **_SPEECH},
             ),
             Scenario(
+                "ebatch/Machines-v0",
+                "one policy for E-PUR and TPU v1: EPUR-Translation or TPU-Translation, drawn episode by episode",
+                {"accelerator": ["epur", "tpu"], **_TRANSLATION},
+            ),
+            Scenario(
                 "ebatch/Toy-v0",
                 "two lanes and round numbers: small enough to check by hand",
                 {

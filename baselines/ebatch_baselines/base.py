@@ -54,6 +54,8 @@ class Baseline:
     memory_size: ClassVar[int] = 0
 
     def __init__(self, system: System, **knobs: Any) -> None:
+        if not isinstance(system, System):
+            raise fail("system", type(system).__name__, "a System, one machine; make_policy makes a policy per machine")
         self.system = system
         known = {knob.name: knob for knob in self.knobs}
         for name, value in knobs.items():

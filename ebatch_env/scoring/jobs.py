@@ -18,10 +18,12 @@ import numba
 import numpy as np
 
 import ebatch_env
+from ebatch_env.environment.fleet import AnySystem
+from ebatch_env.environment.fleet import build_system as build
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.policy import Policy, make_policy
+from ebatch_env.scoring.policy import PerMachine, Policy, make_policy
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import Lengths, TraceWorkload
 
@@ -57,7 +59,7 @@ class PolicySpec:
         name, *settings = text.split(",")
         return cls(text, name, dict(parse_setting(setting, "policy") for setting in settings))
 
-    def make(self, system: System, env_id: str) -> Policy:
+    def make(self, system: AnySystem, env_id: str) -> Policy:
         """The policy itself.
 
         Raises:
@@ -115,7 +117,7 @@ class AsRecorded:
 def system_keywords(
     env_id: str, overrides: Mapping[str, Any] | None = None, trace: str | os.PathLike[str] | RequestTrace | None = None
 ) -> dict[str, Any]:
-    """Keywords of `System.build` for an id.
+    """Keywords of an environment's system for an id.
 
     Args:
         env_id: a registered id.
@@ -147,19 +149,20 @@ def system_keywords(
     return keywords
 
 
-def is_whole_trace(system: System) -> bool:
-    """Whether every episode replays the same complete trace."""
+def is_whole_trace(system: AnySystem) -> bool:
+    """Whether every episode replays the same complete trace, on the same machine."""
     work = system.workload
     recorded = work.workload if isinstance(work, AsRecorded) else work
     same_load = isinstance(work, AsRecorded) or system.load[0] == system.load[1]
-    return isinstance(recorded, TraceWorkload) and same_load and system.requests == recorded.requests.requests
+    whole = isinstance(recorded, TraceWorkload) and system.requests == recorded.requests.requests
+    return whole and same_load and len(system.machines) == 1
 
 
-def build_system(keywords: Mapping[str, Any]) -> System:
-    """`System.build`, remembering the last few: a process plays many blocks of episodes on one system.
+def build_system(keywords: Mapping[str, Any]) -> AnySystem:
+    """`fleet.build_system`, remembering the last few: a process plays many blocks of episodes on one system.
 
     Raises:
-        ValueError: as `System.build`; also for what cannot be imported or is of the wrong type.
+        ValueError: as that; also for what cannot be imported or is of the wrong type.
     """
     try:
         return _system(pickle.dumps(dict(keywords)))
@@ -168,12 +171,14 @@ def build_system(keywords: Mapping[str, Any]) -> System:
 
 
 @lru_cache(maxsize=8)
-def _system(keywords: bytes) -> System:
-    return System.build(**pickle.loads(keywords))
+def _system(keywords: bytes) -> AnySystem:
+    return build(**pickle.loads(keywords))
 
 
-def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, seed: int) -> str:
+def fingerprint(system: AnySystem, policy: Policy, spec: PolicySpec, env_id: str, seed: int) -> str:
     """A digest of everything that an episode's outcome depends on, code and versions included: 16 hex digits."""
+    if isinstance(policy, PerMachine):  # the machines stand in the system
+        policy = policy.policies[0]
     tuned = getattr(type(policy), "tuned_knobs", None)
     parts = {
         "system": system,

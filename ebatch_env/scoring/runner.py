@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from ebatch_env.environment.dynamics import Dynamics
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.metrics import EpisodeMetrics
 from ebatch_env.scoring.files import write_json
@@ -35,7 +35,7 @@ ROWS = 64
 REQUESTS_AT_ONCE = 4_000_000  # requests of the episodes side by side, together: bounds the memory
 
 
-def play(system: System, policy: Policy, seeds: Sequence[int], num_envs: int | None = None) -> list[EpisodeMetrics]:
+def play(system: AnySystem, policy: Policy, seeds: Sequence[int], num_envs: int | None = None) -> list[EpisodeMetrics]:
     """Play the episodes drawn with ``seeds`` to their ends.
 
     An episode is the one that ``gym.make(...)`` plays after ``reset(seed=...)`` with ``predict(deterministic=True)``.
@@ -56,7 +56,7 @@ def play(system: System, policy: Policy, seeds: Sequence[int], num_envs: int | N
     return [metrics for block in blocks for metrics in _play_block(system, policy, block)]
 
 
-def _play_block(system: System, policy: Policy, seeds: Sequence[int]) -> list[EpisodeMetrics]:
+def _play_block(system: AnySystem, policy: Policy, seeds: Sequence[int]) -> list[EpisodeMetrics]:
     n = len(seeds)
     dynamics = Dynamics(system, n, threads=1)
     dynamics.restart(range(n), [seeding.np_random(seed)[0] for seed in seeds])
@@ -208,7 +208,7 @@ def evaluate(
     return [done[job.env, job.policy.label, episode] for job in jobs for episode in job.episodes]
 
 
-def _episodes(system: System, episodes: int | None) -> int:
+def _episodes(system: AnySystem, episodes: int | None) -> int:
     if not is_whole_trace(system):
         return EPISODES if episodes is None else episodes
     if episodes not in (None, 1):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
@@ -251,7 +251,7 @@ def _decisions(trial: Any) -> int:
     return int(trial.user_attrs.get("decisions", 0))
 
 
-def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> tuple[float, int]:
+def _cost(study: _Study, system: AnySystem, knobs: Mapping[str, Any]) -> tuple[float, int]:
     """The mean cost with ``knobs``, and the decisions it took to find it."""
     seeds = range(study.seed, study.seed + study.episodes)
     learner = trainer(study.policy)

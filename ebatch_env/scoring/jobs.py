@@ -182,13 +182,17 @@ def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, s
         "knobs": {**((tuned(env_id) if callable(tuned) else None) or {}), **spec.knobs},
         "env": env_id,
         "seed": seed,
-        "versions": [sys.version_info[:2], np.__version__, numba.__version__, ebatch_env.__version__],
-        "code": [
-            _package_digest(),
-            _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
-        ],
+        "installation": installation(),
+        "code": _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
     }
     return hashlib.sha256(json.dumps(_canonical(parts), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def installation() -> tuple[str, ...]:
+    """What an episode's outcome depends on that is the same for all: versions, and a digest of this package's code."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    names = {"Python": python, "numpy": np.__version__, "numba": numba.__version__, "ebatch-env": ebatch_env.__version__}
+    return (*(f"{name} {version}" for name, version in names.items()), f"code {_package_digest()[:16]}")
 
 
 def _canonical(value: Any) -> Any:

@@ -38,7 +38,7 @@ def in_any_order(
     Raises:
         Exception: whatever ``function`` raised first; items not yet begun are dropped, and on a cluster all others.
     """
-    if ray is not None:
+    if ray is not None and items:
         from ebatch_env.scoring import cluster
 
         yield from cluster.in_any_order(function, items, ray, shared)

@@ -312,13 +312,12 @@ def bench(ctx: typer.Context) -> None:
 
 def _with_address(arguments: list[str]) -> list[str]:
     """The arguments with ``local`` behind a ``--ray`` that no address follows: Typer has no options like that."""
-    following = [*arguments[1:], "--"]
-    pairs = zip(arguments, following, strict=True)
-    return [
-        word
-        for argument, after in pairs
-        for word in ([argument, "local"] if argument == "--ray" and after.startswith("-") else [argument])
-    ]
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        found.append(argument)
+        if argument == "--ray" and following.startswith("-"):
+            found.append("local")
+    return found
 
 
 def _settings(settings: list[str] | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """RLlib's PPO on a registered id, through its vector entry point; then the agent beside a heuristic.
 
-    pip install 'ebatch-env[rllib]'    # in an environment of its own: RLlib pins Gymnasium
-    python examples/rllib_ppo.py --env ebatch/EPUR-Translation-v0 --runners 2 --iterations 20
+In an environment of its own, because RLlib pins Gymnasium: `pip install 'ebatch-env[rllib]'`, and
+`python examples/rllib_ppo.py --env ebatch/EPUR-Translation-v0 --runners 2 --iterations 20`.
 """
 
 from __future__ import annotations

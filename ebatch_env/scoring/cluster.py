@@ -91,9 +91,11 @@ def connected(address: str) -> Iterator[None]:
         return
     if address not in (LOCAL, RUNNING):
         _check_answers(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        options["include_dashboard"] = False
     with single_threaded(), _without_telemetry():
-        ray.init(address, **quiet, **({"include_dashboard": False} if address == LOCAL else {}))
+        ray.init(address, **options)
     try:
         yield
     finally:

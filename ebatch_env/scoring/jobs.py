@@ -190,9 +190,13 @@ def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, s
 
 def installation() -> tuple[str, ...]:
     """What an episode's outcome depends on that is the same for all: versions, and a digest of this package's code."""
-    python = ".".join(map(str, sys.version_info[:2]))
-    names = {"Python": python, "numpy": np.__version__, "numba": numba.__version__, "ebatch-env": ebatch_env.__version__}
-    return (*(f"{name} {version}" for name, version in names.items()), f"code {_package_digest()[:16]}")
+    return (
+        f"Python {sys.version_info[0]}.{sys.version_info[1]}",
+        f"numpy {np.__version__}",
+        f"numba {numba.__version__}",
+        f"ebatch-env {ebatch_env.__version__}",
+        f"code {_package_digest()[:16]}",
+    )
 
 
 def _canonical(value: Any) -> Any:

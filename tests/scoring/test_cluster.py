@@ -55,7 +55,7 @@ def test_as_many_work_at_a_time_as_there_are_processors() -> None:
 
 
 def test_evaluation_is_the_same_and_kept_by_the_driver(tmp_path: Path) -> None:
-    given: Any = dict(env_ids=[TOY, "ebatch/Queue-v0"], policies=[STEADY, ALTERNATING], episodes=5, seed=7)
+    given: Any = {"env_ids": [TOY, "ebatch/Queue-v0"], "policies": [STEADY, ALTERNATING], "episodes": 5, "seed": 7}
     told: list[tuple[int, int]] = []
     records = evaluate(**given, ray="local", out=tmp_path, progress=lambda *state: told.append(state))
     assert records == evaluate(**given)
@@ -92,11 +92,11 @@ def test_tuning_finds_the_same_knobs(tmp_path: Path) -> None:
 
 
 def test_an_error_is_the_same_error() -> None:
-    given: Any = dict(env_ids=TOY, policies=[f"{HERE}:Wrong", STEADY], episodes=2)
-    with pytest.raises(ValueError) as here:
-        evaluate(**given)
-    with pytest.raises(ValueError) as there:
-        evaluate(**given, ray="local")
+    message = "actions must be an integer array"
+    with pytest.raises(ValueError, match=message) as here:
+        evaluate(TOY, [f"{HERE}:Wrong", STEADY], 2)
+    with pytest.raises(ValueError, match=message) as there:
+        evaluate(TOY, [f"{HERE}:Wrong", STEADY], 2, ray="local")
     assert type(there.value) is type(here.value)
     assert str(there.value) == str(here.value)
 
@@ -180,7 +180,8 @@ def test_trainings_are_the_same_even_if_a_worker_dies(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)  # where a relative path leads
     changes = {"n_envs": 2, "n_steps": 16, "batch_size": 32}
     keywords = {"workload": Deadly(tmp_path), "requests": 8}
-    given: Any = dict(steps=96, evaluations=3, episodes=2, changes=changes, keywords=keywords, checkpoint_s=0.0)
+    given: Any = {"steps": 96, "evaluations": 3, "episodes": 2, "changes": changes, "keywords": keywords}
+    given["checkpoint_s"] = 0.0
     on_ray = train_seeds(TOY, "ppo", [3, 4], out="ray", ray="local", **given)
     assert (tmp_path / "died").exists()
     here = train_seeds(TOY, "ppo", [3, 4], out="here", **given)

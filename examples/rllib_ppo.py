@@ -12,12 +12,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import ray
 import torch
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 
 import ebatch_env
 from ebatch_env.environment.system import System
+from ebatch_env.scoring.cluster import connected
 from ebatch_env.scoring.jobs import PolicySpec
 from ebatch_env.scoring.policy import Policy
 from ebatch_env.scoring.runner import play
@@ -78,9 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--steps", type=int, default=32, help="decisions per environment and iteration")
     parser.add_argument("--episodes", type=int, default=16, help="validation episodes")
     parser.add_argument("--beside", default="ebatch", help="the heuristic to compare with")
+    parser.add_argument("--ray", default="local", help="the cluster, as with `ebatch evaluate --ray`")
     given = parser.parse_args(arguments)
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with connected(given.ray):
+        return learn(given)
+
+
+def learn(given: argparse.Namespace) -> dict[str, Any]:
+    """Train and compare on the cluster that is connected to."""
     algorithm = make_config(given.env, runners=given.runners, envs=given.envs, steps=given.steps).build_algo()
     told: dict[str, Any] = {"decisions": [], "returns": []}
     try:

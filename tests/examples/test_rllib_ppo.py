@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,15 @@ from ebatch_env.environment.vector import EBatchVectorEnv
 pytestmark = pytest.mark.slow
 TOY = "ebatch/Toy-v0"
 FILE = Path(__file__).parents[2] / "examples" / "rllib_ppo.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_workers() -> Iterator[None]:
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +68,9 @@ def test_episodes_are_those_of_the_environment(example: ModuleType) -> None:
         observations, actions = episode.get_observations(), episode.get_actions()
         assert observations.dtype == np.float32
         assert (len(observations), len(episode.get_rewards())) == (len(actions) + 1, len(actions))
-        # Played again from its first observation's seed it would be the same; here its credit must be whole: served and
-        # shed requests together are all there were.
+        # The credit of a whole episode does not depend on what was done: it would be short if a decision were missing.
         credit = sum(float(info["rewards"]["credit"]) for info in episode.get_infos()[1:])
-        assert credit == pytest.approx(_credit(), rel=1e-6)
+        assert credit == pytest.approx(_credit(), rel=1e-5)
 
 
 def _credit() -> float:
@@ -70,7 +79,7 @@ def _credit() -> float:
     total, over = 0.0, False
     while not over:
         _, _, terminated, truncated, info = env.step(env.action_space.sample())
-        total += info["rewards"]["credit"]
+        total += float(info["rewards"]["credit"])
         over = terminated or truncated
     return total
 

@@ -28,6 +28,8 @@ R = TypeVar("R")
 LOCAL, RUNNING = "local", "auto"
 RETRIES = 3  # how often an item is begun again after its worker has died
 ANSWER_S = 10.0  # how long to wait for a cluster to answer; Ray itself takes minutes to give up
+# The second: tasks without accelerators see the machine's own, as in later versions; none of ours uses any.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def connected(address: str) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         options["include_dashboard"] = False
-    with single_threaded(), _without_telemetry():
+    with single_threaded(), _quiet():
         ray.init(address, **options)
     try:
         yield
@@ -151,13 +153,12 @@ def _check_answers(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Clusters started inside send no usage statistics, unless the user has said otherwise."""
-    name = "RAY_USAGE_STATS_ENABLED"
-    added = name not in os.environ
-    os.environ.setdefault(name, "0")
+def _quiet() -> Iterator[None]:
+    """Clusters started inside send no usage statistics and warn of no future, unless the user has said otherwise."""
+    added = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        if added:
+        for name in added:
             del os.environ[name]

@@ -15,7 +15,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce bench clean
+.PHONY: demo readme test test-oldest test-rllib lint types wheel docs tune reproduce bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -52,6 +52,14 @@ test-oldest: $(VENV)/.ready
 	$(BIN)/python -c "import gymnasium; print('gymnasium', gymnasium.__version__, gymnasium.__file__)"; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/environment
 
+# RLlib's example, in an environment of its own: RLlib pins Gymnasium, to another version than constraints.txt.
+test-rllib:
+	$(PYTHON) -m venv $(VENV)-rllib
+	set -e; pins=$$(mktemp); trap 'rm -f "$$pins"' EXIT; grep -v '^gymnasium==' constraints.txt > "$$pins"; \
+	install="$(VENV)-rllib/bin/python -m pip install --quiet --constraint $$pins"; \
+	$$install torch; $$install --editable '.[rllib]' pytest
+	$(VENV)-rllib/bin/python -m pytest tests/examples
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -87,4 +95,4 @@ bench: $(VENV)/.ready
 	$(BIN)/ebatch bench
 
 clean:
-	rm -rf $(VENV) build dist results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-rllib build dist results .pytest_cache .mypy_cache .ruff_cache .hypothesis

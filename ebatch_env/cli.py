@@ -31,7 +31,10 @@ PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
 
 
 class _Commands(TyperGroup):
-    """Turns the library's errors into one line and exit status 2."""
+    """Turns the library's errors into one line and exit status 2; gives a bare ``--ray`` its default."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        return super().parse_args(ctx, _with_address(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -68,6 +71,15 @@ Settings = Annotated[
     ),
 ]
 Processes = Annotated[int, typer.Option(help="Processes to work with; the results do not depend on it.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster instead of processes; the results do not depend on it. ADDRESS: local (the default: "
+        "one is started here), auto (the one that runs here), HOST:PORT of its head, or ray://HOST:PORT.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else.")]
 
 
@@ -137,6 +149,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Replay a CSV of requests instead of the workload.")
     ] = None,
     processes: Processes = 1,
+    ray: Ray = None,
     num_envs: Annotated[
         int | None, typer.Option(help="Episodes side by side in a process, 1..64; the results do not depend on it.")
     ] = None,
@@ -160,6 +173,7 @@ def evaluate(
             first,
             num_envs=num_envs,
             processes=processes,
+            ray=ray,
             overrides=overrides,
             trace=trace,
             out=out,
@@ -211,6 +225,7 @@ def tune(
     ] = None,
     as_json: AsJson = False,
     processes: Processes = 1,
+    ray: Ray = None,
     settings: Settings = None,
 ) -> None:
     """Find good knobs: the same number of trials or of decisions for every policy, on episodes of their own."""
@@ -229,6 +244,7 @@ def tune(
             TUNING_SEED if seed is None else seed,
             decisions=decisions,
             processes=processes,
+            ray=ray,
             overrides=overrides,
             studies=studies,
             progress=progress,
@@ -292,6 +308,16 @@ def bench(ctx: typer.Context) -> None:
     sys.path.insert(0, str(root))
     main_of_bench: Callable[[list[str]], int | None] = importlib.import_module("benchmarks.speed").main
     raise typer.Exit(main_of_bench(list(ctx.args)) or 0)
+
+
+def _with_address(arguments: list[str]) -> list[str]:
+    """The arguments with ``local`` behind a ``--ray`` that no address follows: Typer has no options like that."""
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        found.append(argument)
+        if argument == "--ray" and following.startswith("-"):
+            found.append("local")
+    return found
 
 
 def _settings(settings: list[str] | None) -> dict[str, Any]:

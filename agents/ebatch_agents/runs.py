@@ -124,17 +124,24 @@ class Folder:
             ValueError: the folder has a training already, and none, or one with other settings, is to be resumed.
             OSError: it cannot be written to.
         """
+        if not resume:
+            self.check_free()
         if self.settings.exists():
-            if not resume:
-                raise fail(
-                    "out", str(self.path.parent), f"another folder, or --resume: {self.path} has a training already"
-                )
             self._check_same()
             if self.checkpoint.exists():
                 return True
         make_folder(self.path)
         write_json(self.settings, {"settings": self.run.to_dict(), "command": self.run.command, "versions": versions()})
         return False
+
+    def check_free(self) -> None:
+        """Check that no training has begun here.
+
+        Raises:
+            ValueError: one has.
+        """
+        if self.settings.exists():
+            raise fail("out", str(self.path.parent), f"another folder, or --resume: {self.path} has a training already")
 
     def _check_same(self) -> None:
         try:

@@ -187,13 +187,21 @@ def fingerprint(system: AnySystem, policy: Policy, spec: PolicySpec, env_id: str
         "knobs": {**((tuned(env_id) if callable(tuned) else None) or {}), **spec.knobs},
         "env": env_id,
         "seed": seed,
-        "versions": [sys.version_info[:2], np.__version__, numba.__version__, ebatch_env.__version__],
-        "code": [
-            _package_digest(),
-            _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
-        ],
+        "installation": installation(),
+        "code": _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
     }
     return hashlib.sha256(json.dumps(_canonical(parts), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def installation() -> tuple[str, ...]:
+    """What an episode's outcome depends on that is the same for all: versions, and a digest of this package's code."""
+    return (
+        f"Python {sys.version_info[0]}.{sys.version_info[1]}",
+        f"numpy {np.__version__}",
+        f"numba {numba.__version__}",
+        f"ebatch-env {ebatch_env.__version__}",
+        f"code {_package_digest()[:16]}",
+    )
 
 
 def _canonical(value: Any) -> Any:

@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
-POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
+# agents stands for the shipped agents made for each of the environments.
+POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
+  agents
 # The same requests on machines that do not notify completions, where idle lanes are padded.
 BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
 BASELINE_POLICIES := ebatch cellular padded buckets

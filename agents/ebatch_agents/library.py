@@ -19,7 +19,10 @@ def shipped(folder: Path | None = None) -> dict[str, StoredPolicy]:
     """
     place = Path(str(resources.files("ebatch_agents"))) / FOLDER if folder is None else folder
     cards = {path.stem: Card.read(path) for path in sorted(place.glob("*.json"))}
-    return {name: StoredPolicy(place / card.weights, _summary(card)) for name, card in cards.items()}
+    return {
+        name: StoredPolicy(place / card.weights, _summary(card), card.env, name.replace(f"@{card.short}", ""))
+        for name, card in cards.items()
+    }
 
 
 def _summary(card: Card) -> str:

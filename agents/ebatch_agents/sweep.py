@@ -88,10 +88,19 @@ def train_seeds(
         raise fail("seeds", list(seeds), "at least one, without repeats")
     for seed in seeds:
         check_integer("seed", seed, low=0, high=MAX_SEED)
-    jobs = [Job(env_id, algo, seed, Path(out), resume, keywords) for seed in seeds]
-    with _told([job.folder for job in jobs], progress):
-        done = {job.seed: outcome for job, outcome in in_any_order(_run, jobs, processes)}
-    return [done[seed] for seed in seeds]
+    return train_jobs([Job(env_id, algo, seed, Path(out), resume, keywords) for seed in seeds], processes, progress)
+
+
+def train_jobs(jobs: Sequence[Job], processes: int = 1, progress: Tell | None = None) -> list[Outcome]:
+    """Do trainings, which may be on different environments; see `train_seeds`.
+
+    Returns:
+        Outcomes in the order of the jobs.
+    """
+    places = [job.folder for job in jobs]
+    with _told(places, progress):
+        done = {job.folder: outcome for job, outcome in in_any_order(_run, jobs, processes)}
+    return [done[place] for place in places]
 
 
 def _run(job: Job) -> Outcome:

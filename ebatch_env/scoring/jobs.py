@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import ebatch_env
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.policy import Policy, make_policy
+from ebatch_env.scoring.policy import AGENTS, Policy, agents_of, make_policy
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import Lengths, TraceWorkload
 
@@ -56,6 +56,12 @@ class PolicySpec:
             return cls(text, text)
         name, *settings = text.split(",")
         return cls(text, name, dict(parse_setting(setting, "policy") for setting in settings))
+
+    def on(self, env_id: str) -> list[PolicySpec]:
+        """The policies that this stands for on an environment: itself, but for `AGENTS`, perhaps none."""
+        if self.spec != AGENTS:
+            return [self]
+        return [replace(self, label=label, spec=name) for label, name in agents_of(env_id).items()]
 
     def make(self, system: System, env_id: str) -> Policy:
         """The policy itself.

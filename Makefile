@@ -17,7 +17,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce bench clean
+.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce scoreboard verify bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -84,6 +84,17 @@ tune: $(VENV)/.light
 reproduce: $(VENV)/.ready
 	$(BIN)/ebatch reproduce --processes 2 --out results/reproduction
 	$(BIN)/python docs/generate.py --reproduction results/reproduction
+
+# Agents trained anew, five seeds per scenario, beside all tuned baselines: docs/scoreboard.md, its record and the shipped agents.
+# It takes long and goes on where it was stopped.
+scoreboard: $(VENV)/.ready
+	$(BIN)/ebatch scoreboard $(foreach id,$(IDS),--env $(id)) --processes 2 --out results/scoreboard
+	$(BIN)/ebatch verify results/scoreboard --processes 2
+	$(BIN)/python docs/generate.py --scoreboard results/scoreboard
+
+# The published scoreboard, from its record and the shipped agents; needs no torch.
+verify: $(VENV)/.light
+	$(BIN)/ebatch verify docs/scoreboard --processes 2
 
 bench: $(VENV)/.ready
 	$(BIN)/ebatch bench

@@ -19,7 +19,7 @@ from ebatch_agents.scoreboard.settings import Settings
 from ebatch_agents.scoreboard.summary import figures, mean_cost
 from ebatch_agents.scoreboard.transfer import Case, cases
 from ebatch_agents.sweep import Job, Outcome, train_jobs
-from ebatch_agents.training import make_run
+from ebatch_agents.training import make_run, torch_threads
 from ebatch_env.compatibility import ScenarioVersion
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, whole_file
@@ -127,7 +127,8 @@ def _agents(
     for job, outcome in zip(jobs, train_jobs(jobs, processes, progress), strict=True):
         name = f"{job.algo}@{short_id(job.env_id)}-seed{job.seed}"
         zipped = outcome.folder / f"{job.algo}-best.zip"
-        path = export(zipped, out / "agents", trust=True, name=name, episodes=0)  # trusted: it has just been written
+        with torch_threads(1):
+            path = export(zipped, out / "agents", trust=True, name=name, episodes=0)  # trusted: it is ours
         card = Card.read(path.with_suffix(".json"))
         found[job.env_id].append(Agent(f"{job.algo}-seed{job.seed}", outcome, path, card))
     return found

@@ -20,6 +20,7 @@ from ebatch_env.scoring.tuning import stem_of
 
 AGENT, OTHER, RIVAL = COLOURS[1], "0.35", COLOURS[0]
 RIVALS = (COLOURS[0], COLOURS[2])
+FAR = 2.5  # times the least cost
 GREY = "0.82"  # never visited
 
 
@@ -33,7 +34,7 @@ def draw(env_id: str, values: Mapping[str, Any], folder: Path) -> list[str]:
     stem = stem_of(env_id)
     pictures = {f"{stem}-cost.png": _costs(env_id, values)}
     energy = f"{stem}-energy-latency.png"
-    plot_energy_latency(_aggregates(env_id, values), folder / energy)
+    plot_energy_latency(*_points(env_id, values, folder / energy))
     pictures[f"{stem}-learning.png"] = _learning(env_id, values)
     pictures[f"{stem}-learned.png"] = _learned(env_id, values)
     if len(values["cases"]) > 1 and values["rivals"]:
@@ -122,10 +123,12 @@ def _maybe_log(axes: Any, values: Sequence[float]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _aggregates(env_id: str, values: Mapping[str, Any]) -> list[Aggregate]:
-    """As the picture of `ebatch evaluate` takes them, the agents of all seeds being one policy."""
+def _points(env_id: str, values: Mapping[str, Any], path: Path) -> tuple[list[Aggregate], Path, str]:
+    """What `plot_energy_latency` takes, the agents of all seeds being one policy, less what would dwarf the picture."""
     case = values["cases"][""]
-    return [
+    costs = {name: number(policy["metrics"]["cost"]["iqm"]) for name, policy in case["policies"].items()}
+    far = [name for name, cost in costs.items() if cost > FAR * min(costs.values()) and name != values["algorithm"]]
+    aggregates = [
         Aggregate(
             env=env_id,
             policy=name,
@@ -136,7 +139,10 @@ def _aggregates(env_id: str, values: Mapping[str, Any]) -> list[Aggregate]:
         )
         for name, policy in case["policies"].items()
         for metric, found in policy["metrics"].items()
+        if name not in far
     ]
+    left_out = f"Left out, as their cost is more than {FAR:g} times the least: {', '.join(far)}." if far else ""
+    return aggregates, path, left_out
 
 
 def _learning(env_id: str, values: Mapping[str, Any]) -> Any:
@@ -171,7 +177,7 @@ def _maybe_log_y(axes: Any, values: Sequence[float]) -> None:
     finite = [value for value in values if math.isfinite(value) and value > 0]
     if finite and max(finite) > 2.5 * min(finite):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -182,7 +188,7 @@ def _learned(env_id: str, values: Mapping[str, Any]) -> Any:
     names = list(learned["policies"])
     figure = _figure(4.6 * len(names) + 1.2, 7.6)
     panels = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey=True)
-    rows, columns = _bin_names(learned["waiting"]), _bin_names(learned["busy"])
+    rows, columns = _bin_names(learned["waiting"], more=True), _bin_names(learned["busy"], more=False)
     seen = [n for n, line in enumerate(learned["states"]) if any(line)]
     top = max(seen, default=0) + 1  # bins of longer queues than ever were are left out
     steps = [_grid(learned["policies"][name]["log2_steps"])[:top] for name in names]
@@ -224,10 +230,10 @@ def _grid(rows: Sequence[Sequence[float | None]]) -> FloatArray:
     return np.array([[number(value) for value in row] for row in rows], np.float64)
 
 
-def _bin_names(least: Sequence[int]) -> list[str]:
-    """Names of bins by their least values: "0", "1", "2-3", ..., "512+"."""
+def _bin_names(least: Sequence[int], *, more: bool) -> list[str]:
+    """Names of bins by their least values: "0", "1", "2-3", ..., "512+"; the last one without + if there is no ``more``."""
     names = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in itertools.pairwise(least)]
-    return [*names, f"{least[-1]}+" if len(least) > 1 and least[-1] - least[-2] > 1 else str(least[-1])]
+    return [*names, f"{least[-1]}+" if more else str(least[-1])]
 
 
 def _transfer(env_id: str, values: Mapping[str, Any]) -> Any:

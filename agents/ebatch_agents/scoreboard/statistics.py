@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.errors import FloatArray
-from ebatch_env.scoring.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, interquartile_mean
+from ebatch_env.scoring.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, interquartile_mean, iqm_interval
 
 CHUNK = 1000  # resamples at a time: bounds the memory
 Estimate = tuple[float, float, float]  # the value, and the ends of its 95 % interval, NaN where there is too little
@@ -27,6 +27,8 @@ def iqm(values: FloatArray) -> Estimate:
     center = float(_middle(values.reshape(1, -1))[0])
     if values.size < 2:
         return center, np.nan, np.nan
+    if seeds == 1 and not np.isnan(values).any():  # the same as `ebatch evaluate` tells, and quicker
+        return center, *iqm_interval(values[0])
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     means = []
     for _ in range(0, RESAMPLES, CHUNK):

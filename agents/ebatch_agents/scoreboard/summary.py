@@ -11,7 +11,7 @@ import numpy as np
 from ebatch_agents.scoreboard.statistics import Estimate, iqm, probability, relative
 from ebatch_env.errors import FloatArray
 from ebatch_env.scoring.records import EpisodeRecord
-from ebatch_env.scoring.statistics import METRICS
+from ebatch_env.scoring.statistics import METRICS, interquartile_mean
 
 TRANSFER_METRICS = ("cost", "energy_per_request_j", "latency_p99_s", "slo_miss")
 
@@ -75,7 +75,7 @@ def summarize(
             figures[metric] = {"mean": float(valid.mean()) if valid.size else math.nan, **_named("iqm", iqm(values))}
         out[name] = {
             "metrics": figures,
-            "seeds": {label: iqm(np.array([[row.cost for row in rows[label]]]))[0] for label in present},
+            "seeds": {label: float(interquartile_mean([row.cost for row in rows[label]])) for label in present},
             "truncated": sum(row.truncated for label in present for row in rows[label]),
             "decisions": float(np.mean([row.decisions for label in present for row in rows[label]])),
             "against": {
@@ -91,8 +91,9 @@ def summarize(
 
 
 def mean_cost(records: Sequence[EpisodeRecord], policy: str) -> float:
-    """Of a policy's episodes; infinite if one was truncated, as everywhere that agents and knobs are chosen."""
-    return float(np.mean(_costs([record for record in records if record.policy == policy])))
+    """Mean cost of a policy's episodes: infinite if one was truncated, NaN if there are none."""
+    costs = _costs([record for record in records if record.policy == policy])
+    return float(costs.mean()) if costs.size else math.nan
 
 
 def _costs(rows: Sequence[EpisodeRecord]) -> FloatArray:

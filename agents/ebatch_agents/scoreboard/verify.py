@@ -152,7 +152,8 @@ def _check_figures(
                 f"{title} has {'records and no figures' if told is None else 'figures and no records'}"
             )
             continue
-        found.same(f"{title}: ", told["policies"], worked_out[case])
+        for policy in {**told["policies"], **worked_out[case]}:
+            found.same(f"{title}: ", *({policy: part.get(policy)} for part in (told["policies"], worked_out[case])))
         found.same(f"{title}: episodes", told["episodes"], len({record.episode for record in played[case]}))
     validation = {label: mean_cost(records.get(VALIDATION, ()), label) for label in values["validation"]}
     found.same(f"{env_id}, {VALIDATION}: ", values["validation"], plain(validation))

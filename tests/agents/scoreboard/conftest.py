@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ebatch_env.scoring.files import write_text
 from tests.agents.conftest import TOY
 
 SMALL: dict[str, Any] = {
@@ -24,25 +25,37 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of a test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base if worker_id == "master" else base.parent) / "shared-scoreboard"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@pytest.fixture(scope="session")
+def trace(shared: Path) -> Path:
     """Requests of a user's own."""
-    path = tmp_path_factory.mktemp("trace") / "day.csv"
-    path.write_text("arrival_s,length\n" + "".join(f"{3.0 * n},{1 + n % 3}\n" for n in range(40)))
+    path = shared / "day.csv"
+    write_text(path, "arrival_s,length\n" + "".join(f"{3.0 * n},{1 + n % 3}\n" for n in range(40)))
     return path
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, trace: Path) -> Path:
-    """The folder of a finished scoreboard: do not write to it."""
+def built(shared: Path, trace: Path) -> Path:
+    """The folder of a finished scoreboard: do not write to it. Whichever process is first builds it."""
     for name in ("sb3_contrib", "safetensors", "pyarrow", "matplotlib"):
         pytest.importorskip(name)
+    from filelock import FileLock
+
     from ebatch_agents.scoreboard.build import build
     from ebatch_agents.scoreboard.page import write_page
     from ebatch_agents.scoreboard.settings import Settings
 
-    out = tmp_path_factory.mktemp("scoreboard")
-    board = build(Settings((TOY,), trace=trace, **SMALL), out, command="ebatch scoreboard ...")
-    write_page(board, out)
+    out = shared / "built"
+    with FileLock(shared / "lock"):
+        if not (out / "report.md").exists():
+            write_page(build(Settings((TOY,), trace=trace, **SMALL), out, command="ebatch scoreboard ..."), out)
     return out
 
 

@@ -66,6 +66,12 @@ def shown(name: str, policy: Mapping[str, Any]) -> str:
     return f"{name} {MARK}" if policy["truncated"] else name
 
 
+def _tuned(name: str, values: Mapping[str, Any]) -> str:
+    """A policy's name, and whether it was tuned for the scenario."""
+    tuned = [entrant["label"] for entrant in values["baselines"] if entrant["tuned"] is not None]
+    return f"{name}, tuned" if name in tuned else name
+
+
 def _figure(width: float, height: float) -> Any:
     with needs_extra("a picture", "cli"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -159,7 +165,7 @@ def _learning(env_id: str, values: Mapping[str, Any]) -> Any:
     for n, (label, cost) in enumerate(values["validation"].items()):
         levels.append(number(cost))
         style = ("--", ":")[n % 2]
-        axes.axhline(levels[-1], color=RIVAL, linestyle=style, linewidth=1.4, label=f"{label}, tuned")
+        axes.axhline(levels[-1], color=RIVAL, linestyle=style, linewidth=1.4, label=_tuned(label, values))
     _maybe_log_y(axes, [*levels, *(cost for curve in curves for cost in curve[:, 1])])
     axes.set_xlabel("decisions learnt from")
     axes.set_ylabel("cost per request on the validation episodes")
@@ -218,7 +224,7 @@ def _learned(env_id: str, values: Mapping[str, Any]) -> Any:
                 else:
                     bar.set_ticks([0, 0.5, 1], labels=["0", "50", "100"])
                     bar.set_label("lets in fewer than could enter, % of decisions")
-        panels[0, n].set_title(name if name == values["algorithm"] else f"{name}, tuned", fontsize=11)
+        panels[0, n].set_title(_tuned(name, values), fontsize=11)
         panels[1, n].set_xlabel("busy lanes")
     for panel in panels[:, 0]:
         panel.set_ylabel("requests waiting")
@@ -248,7 +254,7 @@ def _transfer(env_id: str, values: Mapping[str, Any]) -> Any:
                 continue
             value, low, high = (100 * number(found["relative"][key]) for key in ("value", "low", "high"))
             at = row + (n - (len(values["rivals"]) - 1) / 2) * 0.3
-            label = f"against {rival}, tuned for the scenario" if row == 0 else None
+            label = f"against {_tuned(rival, values)}" if row == 0 else None
             if math.isfinite(low):
                 axes.plot([low, high], [at, at], color=RIVALS[n], linewidth=3.5, alpha=0.35, solid_capstyle="butt")
             axes.plot([value], [at], marker="os"[n % 2], color=RIVALS[n], markersize=5, linestyle="none", label=label)

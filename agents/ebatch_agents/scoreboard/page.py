@@ -41,7 +41,7 @@ episodes again.
 {quick}
 **How to read it.** Cost is per request and lower is better; [metrics](metrics.md) defines it. Figures are interquartile
 means with 95 % bootstrap intervals. For agents the unit is a training seed on an episode: a resample draws seeds and draws
-episodes, so the interval covers the chance in training, as far as {seeds} seeds tell. For baselines it is an episode. *Against
+episodes, so the interval covers the chance in training too, widened for {seeds} being few. For baselines it is an episode. *Against
 a rival* stands the relative difference of the mean costs on the same episodes (below 0: cheaper), and P is the probability of
 improvement (Agarwal et al., NeurIPS 2021): the chance that a seed's agent on an episode is cheaper than the rival on the same
 episode. The rivals are E-BATCH (`ebatch`), tuned, and the best tuned baseline: the one of least cost on the *tuning* episodes,

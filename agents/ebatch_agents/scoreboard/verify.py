@@ -153,7 +153,7 @@ def _check_figures(
             )
             continue
         for policy in {**told["policies"], **worked_out[case]}:
-            found.same(f"{title}: ", *({policy: part.get(policy)} for part in (told["policies"], worked_out[case])))
+            found.same(f"{title}: ", {policy: told["policies"].get(policy)}, {policy: worked_out[case].get(policy)})
         found.same(f"{title}: episodes", told["episodes"], len({record.episode for record in played[case]}))
     validation = {label: mean_cost(records.get(VALIDATION, ()), label) for label in values["validation"]}
     found.same(f"{env_id}, {VALIDATION}: ", values["validation"], plain(validation))

@@ -85,7 +85,8 @@ def _figure(width: float, height: float) -> Any:
 def _costs(env_id: str, values: Mapping[str, Any]) -> Any:
     """Cost of every policy with its interval, the cheapest on top, and each seed's agent as a small ring."""
     policies = values["cases"][""]["policies"]
-    names = sorted_policies(policies)
+    far = _far(values)
+    names = [name for name in sorted_policies(policies) if name not in far]
     figure = _figure(7.4, 1.3 + 0.27 * len(names))
     axes = figure.subplots()
     for row, name in enumerate(names):
@@ -107,33 +108,29 @@ def _costs(env_id: str, values: Mapping[str, Any]) -> Any:
         elif name in values["rivals"]:
             tick.set_color(RIVAL)
     axes.invert_yaxis()
-    _maybe_log(axes, [number(policies[name]["metrics"]["cost"]["iqm"]) for name in names])
     episodes, seeds_played = values["cases"][""]["episodes"], len(values["agents"])
-    axes.set_xlabel(
-        f"cost per request: interquartile mean over {episodes} episodes, 95 % interval; rings: {seeds_played} seeds"
-    )
+    label = f"cost per request: interquartile mean over {episodes} episodes, 95 % interval; rings: each seed ({seeds_played})"
+    if far:
+        label += "\nfarther right: " + ", ".join(f"{name} {cost:.3g}" for name, cost in far.items())
+    axes.set_xlabel(label)
     axes.set_title(env_id, fontsize=11)
     axes.grid(alpha=0.25, axis="x")
     return figure
 
 
-def _maybe_log(axes: Any, values: Sequence[float]) -> None:
-    """A logarithmic axis where the dearest policies would press the others into a corner."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    finite = sorted(value for value in values if math.isfinite(value) and value > 0)
-    if finite and finite[-1] > 4 * finite[0]:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+def _far(values: Mapping[str, Any]) -> dict[str, float]:
+    """Baselines so dear that they would dwarf a picture, with their costs."""
+    policies = values["cases"][""]["policies"]
+    costs = {name: number(policy["metrics"]["cost"]["iqm"]) for name, policy in policies.items()}
+    return {
+        name: cost for name, cost in costs.items() if cost > FAR * min(costs.values()) and name != values["algorithm"]
+    }
 
 
 def _points(env_id: str, values: Mapping[str, Any], path: Path) -> tuple[list[Aggregate], Path, str]:
     """What `plot_energy_latency` takes, the agents of all seeds being one policy, less what would dwarf the picture."""
     case = values["cases"][""]
-    costs = {name: number(policy["metrics"]["cost"]["iqm"]) for name, policy in case["policies"].items()}
-    far = [name for name, cost in costs.items() if cost > FAR * min(costs.values()) and name != values["algorithm"]]
+    far = _far(values)
     aggregates = [
         Aggregate(
             env=env_id,

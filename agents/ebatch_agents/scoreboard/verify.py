@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from ebatch_agents.card import Card
 from ebatch_agents.runs import versions
 from ebatch_agents.scoreboard.board import RECORDS, VALIDATION, Board, checksum, plain, read
 from ebatch_agents.scoreboard.entrants import Entrant, baselines, rivals
-from ebatch_agents.scoreboard.summary import figures, mean_cost
+from ebatch_agents.scoreboard.learned import watch
+from ebatch_agents.scoreboard.summary import figures, groups_of, mean_cost
 from ebatch_agents.scoreboard.transfer import Case
 from ebatch_env.compatibility import ScenarioVersion
 from ebatch_env.errors import check_integer
@@ -113,6 +115,8 @@ def check(
         mine = {case: records for (env, case), records in board.records.items() if env == env_id}
         _check_figures(env_id, values, mine, found)
         specs = _specs(env_id, values, folder, found)
+        if sample is None:
+            _check_learned(env_id, values, specs, found)
         blocks += _blocks(env_id, values, mine, specs, sample, rng, trace, found)
     unknown = sorted({env for env, _ in board.records} - set(board.values["scenarios"]))
     found.mismatches += [f"{env} has records and no figures" for env in unknown]
@@ -143,10 +147,20 @@ def _check_figures(
     """Everything that can be worked out without playing."""
     found.same(f"{env_id}: scenario: ", values["scenario"], _now(env_id), "now")
     played = {case: rows for case, rows in records.items() if case != VALIDATION}
+    for case, rows in list(played.items()):
+        counts = Counter(record.episode for record in rows)
+        policies = {record.policy for record in rows}
+        odd = sorted(episode for episode, count in counts.items() if count != len(policies))
+        if odd:
+            title = f"{env_id}{f', {case}' if case else ''}"
+            found.mismatches.append(f"{title}: not every policy has a record of episode {odd[0]}, or one has two")
+            del played[case]
     worked_out = plain(figures(values, played))
     for case in {**values["cases"], **worked_out}:
         title = f"{env_id}{f', {case}' if case else ''}"
         told = values["cases"].get(case)
+        if case in records and case not in played:
+            continue  # nothing can be worked out, which has been told
         if told is None or case not in worked_out:
             found.mismatches.append(
                 f"{title} has {'records and no figures' if told is None else 'figures and no records'}"
@@ -155,6 +169,9 @@ def _check_figures(
         for policy in {**told["policies"], **worked_out[case]}:
             found.same(f"{title}: ", {policy: told["policies"].get(policy)}, {policy: worked_out[case].get(policy)})
         found.same(f"{title}: episodes", told["episodes"], len({record.episode for record in played[case]}))
+    known = {label for labels in groups_of(values).values() for label in labels}
+    strangers = sorted({record.policy for rows in records.values() for record in rows} - known)
+    found.mismatches += [f"{env_id}: {label} has records and is neither agent nor baseline" for label in strangers]
     validation = {label: mean_cost(records.get(VALIDATION, ()), label) for label in values["validation"]}
     found.same(f"{env_id}, {VALIDATION}: ", values["validation"], plain(validation))
     for agent in values["agents"]:
@@ -172,6 +189,19 @@ def _check_figures(
             found.mismatches.append(f"{env_id}: baseline {entrant['label']} is not installed")
         else:
             found.same(f"{env_id}: baseline {entrant['label']}: ", entrant, here[entrant["label"]], "as tuned now")
+
+
+def _check_learned(env_id: str, values: Mapping[str, Any], specs: Mapping[str, PolicySpec], found: _Check) -> None:
+    """The maps of what is decided where."""
+    told = dict(values["learned"])
+    system = build_system(system_keywords(env_id))
+    labels = {name: values["shipped"]["label"] if name == values["algorithm"] else name for name in told["policies"]}
+    try:
+        policies = {name: replace(specs[label], knobs={}).make(system, env_id) for name, label in labels.items()}
+    except (KeyError, ValueError):
+        return  # one is not here or cannot act, which has been told
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + told.pop("episodes"))
+    found.same(f"{env_id}: learned: ", told, plain(watch(system, policies, seeds)))
 
 
 def _now(env_id: str) -> dict[str, Any] | None:

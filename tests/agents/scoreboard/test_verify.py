@@ -104,6 +104,18 @@ def test_a_record_swapped_behind_the_checksum_is_caught(copied: Copy, built: Pat
     assert line.startswith("checksum of episodes.parquet is ")
 
 
+def test_records_of_strangers_and_changed_maps_are_caught(copied: Copy) -> None:
+    folder = copied("shipped")
+    change_record(folder, "load-0.4", "ebatch", 1, "episode", lambda value: 0)
+    for episode in range(4):
+        change_record(folder, "", "greedy", episode, "policy", lambda value: "grredy")
+    change_json(folder, lambda values: _shipped(values)["learned"]["policies"]["ebatch"]["levels"]["joins"].reverse())
+    lines = check(folder, sample=None).mismatches
+    assert f"{TOY}, load-0.4: not every policy has a record of episode 0, or one has two" in lines
+    assert f"{TOY}: grredy has records and is neither agent nor baseline" in lines
+    assert any(line.startswith(f"{TOY}: learned: policies.ebatch.levels.joins[0] is ") for line in lines), lines
+
+
 def _shipped(values: dict[str, Any]) -> dict[str, Any]:
     scenario: dict[str, Any] = values["scenarios"][TOY]
     return scenario

@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
-POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
+# agents stands for the shipped agents made for each of the environments.
+POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
+  agents
 # The same requests on machines that do not notify completions, where idle lanes are padded.
 BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
 BASELINE_POLICIES := ebatch cellular padded buckets
@@ -15,7 +17,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest test-rllib lint types wheel docs tune reproduce bench clean
+.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce scoreboard verify bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -52,14 +54,6 @@ test-oldest: $(VENV)/.ready
 	$(BIN)/python -c "import gymnasium; print('gymnasium', gymnasium.__version__, gymnasium.__file__)"; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/environment
 
-# RLlib's example, in an environment of its own: RLlib pins Gymnasium, to another version than constraints.txt.
-test-rllib:
-	$(PYTHON) -m venv $(VENV)-rllib
-	set -e; pins=$$(mktemp); trap 'rm -f "$$pins"' EXIT; grep -v '^gymnasium==' constraints.txt > "$$pins"; \
-	install="$(VENV)-rllib/bin/python -m pip install --quiet --constraint $$pins"; \
-	$$install torch; $$install --editable '.[rllib]' pytest
-	$(VENV)-rllib/bin/python -m pytest tests/examples
-
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,8 +85,19 @@ reproduce: $(VENV)/.ready
 	$(BIN)/ebatch reproduce --processes 2 --out results/reproduction
 	$(BIN)/python docs/generate.py --reproduction results/reproduction
 
+# Agents trained anew, five seeds per scenario, beside all tuned baselines: docs/scoreboard.md, its record and the shipped agents.
+# It takes long and goes on where it was stopped.
+scoreboard: $(VENV)/.ready
+	$(BIN)/ebatch scoreboard $(foreach id,$(IDS),--env $(id)) --processes 2 --out results/scoreboard
+	$(BIN)/ebatch verify results/scoreboard --processes 2
+	$(BIN)/python docs/generate.py --scoreboard results/scoreboard
+
+# The published scoreboard, from its record and the shipped agents; needs no torch.
+verify: $(VENV)/.light
+	$(BIN)/ebatch verify docs/scoreboard --processes 2
+
 bench: $(VENV)/.ready
 	$(BIN)/ebatch bench
 
 clean:
-	rm -rf $(VENV) $(VENV)-rllib build dist results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist results .pytest_cache .mypy_cache .ruff_cache .hypothesis

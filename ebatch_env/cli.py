@@ -137,8 +137,8 @@ def evaluate(
         typer.Option(
             "--policy",
             metavar="NAME_OR_FILE",
-            help="A name, module:Class or file, with knobs as in NAME,knob=value,...; repeat for more. "
-            "Default: every installed policy that can act on the environment.",
+            help="A name, module:Class or file, with knobs as in NAME,knob=value,..., or agents: the shipped agents made "
+            "for each environment; repeat for more. Default: every installed policy that can act on the environment.",
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes per environment and policy. [default: 32]")] = None,
@@ -327,9 +327,11 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
 
 
 def _installed() -> list[str]:
-    from ebatch_env.scoring.policy import POLICIES, policy_names
+    """All policies that are installed: `AGENTS` for those made for one environment."""
+    from ebatch_env.scoring.policy import AGENTS, POLICIES, policy_names, stored_policies
 
-    names = list(policy_names())
+    made = [name for name, stored in stored_policies().items() if stored.env]
+    names = [name for name in policy_names() if name not in made] + [AGENTS] * bool(made)
     if not names:
         raise fail("policy", names, f"given: no installed package has policies (entry points {POLICIES!r})")
     return names

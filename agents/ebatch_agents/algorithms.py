@@ -73,6 +73,20 @@ def algorithm(name: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
+def algorithm_for(env_id: str) -> str:
+    """The algorithm that the scoreboard's agents are trained with on an id: see ``hyperparameters/algorithms.yml``.
+
+    Raises:
+        ValueError: the file names one that there is not.
+    """
+    with needs_extra("hyperparameters", "sb3"):
+        import yaml
+
+    file = resources.files("ebatch_agents").joinpath("hyperparameters", "algorithms.yml")
+    table = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return algorithm(table.get(env_id, table["default"])).name
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """How to train on an environment.

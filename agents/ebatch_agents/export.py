@@ -17,7 +17,7 @@ from torch import nn
 
 from ebatch_agents.acting import LegalActions
 from ebatch_agents.algorithms import algorithm
-from ebatch_agents.card import Card
+from ebatch_agents.card import Card, short_id
 from ebatch_agents.network import Architecture, NumpyNetwork, gaps
 from ebatch_agents.policy import SB3Policy, load_model
 from ebatch_agents.runs import versions
@@ -204,7 +204,7 @@ def export(
     system = build_system(system_keywords(env_id, keywords))
     SB3Policy(model, system)  # the spaces fit
     shape, weights = convert(model)
-    stem = name or f"{algo}@{env_id.removeprefix('ebatch/').rpartition('-v')[0]}"
+    stem = name or f"{algo}@{short_id(env_id)}"
     if Path(stem).name != stem:
         raise fail("name", stem, "the name of a file")
     folder = make_folder(Path(out))

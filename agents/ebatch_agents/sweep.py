@@ -93,14 +93,37 @@ def train_seeds(
     for seed in seeds:
         check_integer("seed", seed, low=0, high=MAX_SEED)
     jobs = [Job(env_id, algo, seed, Path(out), resume, keywords) for seed in seeds]
-    if ray is not None and not resume:
+    return train_jobs(jobs, processes, progress, ray=ray, shared=Path(out))
+
+
+def train_jobs(
+    jobs: Sequence[Job],
+    processes: int = 1,
+    progress: Tell | None = None,
+    *,
+    ray: str | None = None,
+    shared: Path | None = None,
+) -> list[Outcome]:
+    """Do trainings, which may be on different environments; see `train_seeds`.
+
+    Args:
+        jobs: the trainings.
+        processes, progress, ray: as in `train_seeds`.
+        shared: a folder above all of the trainings' that every machine of the cluster has to see.
+
+    Returns:
+        Outcomes in the order of the jobs.
+    """
+    places = [job.folder.path for job in jobs]
+    if ray is not None:
         # A worker that takes over from one that died finds the training begun.
         for job in jobs:
-            job.folder.check_free()
+            if not job.resume:
+                job.folder.check_free()
         jobs = [replace(job, resume=True) for job in jobs]
-    with _told([job.folder.path for job in jobs], progress):
-        done = {job.seed: found for job, found in in_any_order(_run, jobs, processes, ray=ray, shared=Path(out))}
-    return [done[seed] for seed in seeds]
+    with _told(places, progress):
+        done = {job.folder.path: found for job, found in in_any_order(_run, jobs, processes, ray=ray, shared=shared)}
+    return [done[place] for place in places]
 
 
 def _run(job: Job) -> Outcome:

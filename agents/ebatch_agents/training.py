@@ -181,7 +181,7 @@ def train(
         threads=threads,
     )
     folder = None if out is None else Folder(Path(out) / run.name, run)
-    with _threads(run.threads):
+    with torch_threads(run.threads):
         return _train(run, folder, resume, tensorboard, checkpoint_s, measure_speed)
 
 
@@ -361,7 +361,8 @@ def _log_to_tensorboard(model: BaseAlgorithm, folder: Folder) -> None:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch work with so many threads inside; small networks are fastest with one."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

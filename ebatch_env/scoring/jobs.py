@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ebatch_env.environment.fleet import build_system as build
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.policy import PerMachine, Policy, make_policy
+from ebatch_env.scoring.policy import AGENTS, PerMachine, Policy, agents_of, make_policy
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import Lengths, TraceWorkload
 
@@ -58,6 +58,12 @@ class PolicySpec:
             return cls(text, text)
         name, *settings = text.split(",")
         return cls(text, name, dict(parse_setting(setting, "policy") for setting in settings))
+
+    def on(self, env_id: str) -> list[PolicySpec]:
+        """The policies that this stands for on an environment: itself, but for `AGENTS`, perhaps none."""
+        if self.spec != AGENTS:
+            return [self]
+        return [replace(self, label=label, spec=name) for label, name in agents_of(env_id).items()]
 
     def make(self, system: AnySystem, env_id: str) -> Policy:
         """The policy itself.

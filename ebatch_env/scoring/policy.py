@@ -32,6 +32,7 @@ POLICIES = "ebatch_env.policies"
 POLICY_FILES = "ebatch_env.policy_files"
 POLICY_LIBRARIES = "ebatch_env.policy_libraries"
 TRAINERS = "ebatch_env.trainers"
+AGENTS = "agents"  # in the place of a name: every stored policy that is made for the environment at hand
 
 
 @runtime_checkable
@@ -203,10 +204,14 @@ class StoredPolicy:
     Attributes:
         path: the file, with a registered suffix.
         summary: one line for lists.
+        env: the id it is made for; "" if it is made for none in particular.
+        label: what to call it among the policies of that id; "" for its name.
     """
 
     path: Path
     summary: str
+    env: str = ""
+    label: str = ""
 
 
 def stored_policies() -> dict[str, StoredPolicy]:
@@ -215,6 +220,16 @@ def stored_policies() -> dict[str, StoredPolicy]:
     for point in sorted(entry_points(group=POLICY_LIBRARIES), key=lambda p: p.name):
         found |= point.load()()
     return found
+
+
+def agents_of(env_id: str) -> dict[str, str]:
+    """What `AGENTS` stands for on an environment: labels, without the id so that they line up in tables, with names."""
+    made = {name: stored for name, stored in stored_policies().items() if stored.env == env_id}
+    labels = [stored.label for stored in made.values()]
+    return {
+        name if not stored.label or labels.count(stored.label) > 1 else stored.label: name
+        for name, stored in made.items()
+    }
 
 
 def policy_names() -> dict[str, str]:

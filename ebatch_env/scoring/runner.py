@@ -131,7 +131,8 @@ def evaluate(
 
     Args:
         env_ids: ids of environments.
-        policies: what to evaluate; a string is read by `PolicySpec.parse`.
+        policies: what to evaluate; a string is read by `PolicySpec.parse`. ``agents`` stands for the stored policies made
+            for the environment at hand, of which there may be none.
         episodes: per environment and policy; None: 32, or 1 where a whole trace is replayed.
         seed: of episode 0; episode i has ``seed + i``.
         num_envs: episodes side by side in a process, 1..64; None: as many as memory allows. Changes no result.
@@ -172,7 +173,10 @@ def evaluate(
         keywords = system_keywords(env_id, overrides, trace)
         system = build_system(keywords)
         count = _episodes(system, episodes)
-        for spec in specs:
+        here = [one for spec in specs for one in spec.on(env_id)]
+        for spec in here:
+            if [one.label for one in here].count(spec.label) > 1:
+                raise fail("policy", spec.label, f"given once only, on {env_id}")
             try:
                 policy = spec.make(system, env_id)
             except ValueError as error:

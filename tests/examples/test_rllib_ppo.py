@@ -1,4 +1,4 @@
-"""RLlib trains through the vector entry point. Runs where the extra ``rllib`` is installed: `make test-rllib`."""
+"""RLlib trains through the vector entry point. Needs Ray and what `ray.rllib` imports."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.scoring.jobs import PolicySpec
 from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
 
@@ -40,7 +40,7 @@ class Entrant:
         return None if self.tuned is None else float(self.tuned["cost"])
 
 
-def baselines(env_id: str, system: System) -> list[Entrant]:
+def baselines(env_id: str, system: AnySystem) -> list[Entrant]:
     """Every installed scheduler that can act on an environment, but for the `HOPELESS`."""
     found = []
     for name in policy_names():

@@ -16,7 +16,7 @@ from gymnasium.utils import seeding
 
 from ebatch_env.environment.actions import CONTROLS, Plans
 from ebatch_env.environment.dynamics import Dynamics
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import FloatArray
 from ebatch_env.scoring.policy import Policy
 from ebatch_env.scoring.runner import ROWS
@@ -36,15 +36,14 @@ class _Tally:
         levels: per control, how often each level was chosen.
     """
 
-    def __init__(self, system: System, shape: tuple[int, int]) -> None:
+    def __init__(self, system: AnySystem, shape: tuple[int, int]) -> None:
         self.system = system
         self.asked, self.rounds, self.openings, self.limited = (np.zeros(shape, np.int64) for _ in range(4))
         self.steps = np.zeros(shape)
         self.levels = {name: np.zeros(system.actions.levels[name].size, np.int64) for name in CONTROLS}
 
-    def add(self, place: tuple[Edges, Edges], waiting: Edges, busy: Edges, plans: Plans) -> None:
-        """Count decisions: each array has shape (E,)."""
-        top = self.system.table.max_time_steps
+    def add(self, place: tuple[Edges, Edges], waiting: Edges, busy: Edges, top: Edges, plans: Plans) -> None:
+        """Count decisions: each array has shape (E,); ``top`` is the largest T that the machine can run."""
         steps = np.where(plans.time_steps == k.LONGEST, top, np.minimum(plans.time_steps, top))
         runs = (busy > 0) | (plans.admit != 0)
         room = np.minimum(waiting, self.system.lanes - busy)
@@ -67,7 +66,7 @@ class _Tally:
         }
 
 
-def watch(system: System, policies: dict[str, Policy], seeds: Sequence[int]) -> dict[str, Any]:
+def watch(system: AnySystem, policies: dict[str, Policy], seeds: Sequence[int]) -> dict[str, Any]:
     """Let each policy play the episodes drawn with ``seeds`` while the others look on.
 
     Returns:
@@ -91,7 +90,7 @@ def watch(system: System, policies: dict[str, Policy], seeds: Sequence[int]) -> 
 
 
 def _play(
-    system: System,
+    system: AnySystem,
     policies: dict[str, Policy],
     leader: str,
     seeds: Sequence[int],
@@ -102,6 +101,7 @@ def _play(
     n, layout = len(seeds), system.observations
     dynamics = Dynamics(system, n, threads=1)
     dynamics.restart(range(n), [seeding.np_random(seed)[0] for seed in seeds])
+    most = np.array([machine.table.max_time_steps for machine in system.machines])
     rows = np.arange(ROWS) % n
     over = np.zeros(n, np.bool_)
     start = np.ones(ROWS, np.bool_)
@@ -114,11 +114,12 @@ def _play(
         place = tuple(
             np.searchsorted(edge, x, side="right") - 1 for edge, x in zip(edges, (waiting, busy), strict=True)
         )
+        top = most[dynamics.on[~over]]
         taken = None
         for name, policy in policies.items():
             chosen, states[name] = policy.predict(observation, states[name], start, deterministic=True)
             actions = system.actions.check_actions(chosen, ROWS)[:n]
-            tallies[name].add(place, waiting, busy, system.actions.decode(actions[~over]))  # type: ignore[arg-type]
+            tallies[name].add(place, waiting, busy, top, system.actions.decode(actions[~over]))  # type: ignore[arg-type]
             taken = actions if name == leader else taken
         assert taken is not None
         dynamics.step(np.ascontiguousarray(taken), over.view(np.uint8))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.scoring.jobs import build_system, is_whole_trace, system_keywords
 from ebatch_env.simulator import kernel as k
 from ebatch_env.workloads import MMPP, Workload
@@ -63,7 +63,7 @@ def cases(env_id: str, trace: Path | None = None) -> list[Case]:
     return found
 
 
-def _bursts(system: System) -> list[Case]:
+def _bursts(system: AnySystem) -> list[Case]:
     """Bursts that are twice as high and twice as long; the usual bursts where there are none."""
     work = system.workload
     if not isinstance(work, Workload):
@@ -77,12 +77,12 @@ def _bursts(system: System) -> list[Case]:
     return [Case("bursts", f"stronger bursts: {peak}", {"workload": changed})]
 
 
-def _lengths(system: System) -> Case:
+def _lengths(system: AnySystem) -> Case:
     hidden = system.lengths_known
     return Case("lengths", "lengths hidden" if hidden else "lengths known", {"lengths_known": not hidden})
 
 
-def _networks(env_id: str, system: System) -> list[Case]:
+def _networks(env_id: str, system: AnySystem) -> list[Case]:
     """Other networks; the levels of T stay the scenario's, as others would be other actions."""
     found = []
     for name in NETWORKS:
@@ -97,7 +97,7 @@ def _networks(env_id: str, system: System) -> list[Case]:
     return found[:NETWORKS_PLAYED]
 
 
-def _levels(system: System) -> dict[str, Any]:
+def _levels(system: AnySystem) -> dict[str, Any]:
     if "time_steps" not in system.actions.controls:
         return {}
     levels = system.actions.levels["time_steps"].tolist()

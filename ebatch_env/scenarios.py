@@ -139,6 +139,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                     "network": "IMDB",
                     "workload": "sentiment",
                     "load": 0.7,
+                    "requests": 256,
                     "time_step_levels": [1, 2, 4, 8],
                     "objective": {"energy": 0.25, "latency": 1.0, "credit": 2.0},
                 },

@@ -1,0 +1,273 @@
+"""The study: a search per scenario, every policy and the bound on the same episodes, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebatch_baselines.linear import Linear
+from ebatch_env.bounds import episode_bounds
+from ebatch_env.errors import FloatArray, check_integer, fail
+from ebatch_env.scenarios import scenario
+from ebatch_env.scoring.files import make_folder, write_json
+from ebatch_env.scoring.jobs import PolicySpec, build_system, system_keywords
+from ebatch_env.scoring.policy import policy_names, stored_policies
+from ebatch_env.scoring.pool import in_any_order
+from ebatch_env.scoring.records import EpisodeRecord
+from ebatch_env.scoring.report import versions
+from ebatch_env.scoring.runner import evaluate
+from ebatch_env.scoring.seeds import EVALUATION_SEED, SEEDS_PER_USE, TUNING_SEED
+from ebatch_env.scoring.statistics import interquartile_mean, iqm_interval, relative
+from ebatch_env.scoring.tuning import Tuned, stem_of, store, tune
+
+YARDSTICK = "ebatch"  # what all is relative to
+CONSTANT = "constant"
+LEFT_OUT = ("random",)  # the floor says nothing about room
+BOUND = "bound"
+ROOM = 0.10  # by how much the best must be below the yardstick for there to be room
+FIGURES, TUNED, STUDIES = "headroom.json", "tuned", "studies"
+EPISODES_AT_ONCE = 8  # whose bound a process works out at a time
+# What a policy is, in the order of the page.
+KINDS = ("heuristic", "search", "agent", "optimum")
+OPTIMA = ("optimal-queue",)  # exact where they can act at all
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a study is made with.
+
+    Attributes:
+        envs: ids.
+        candidates: members of the family that the search tries per scenario; 0: none, the shipped ones are scored.
+        episodes: on which everything is scored, from `EVALUATION_SEED` on.
+        tuning_episodes: on which candidates are compared, from `TUNING_SEED` on.
+    """
+
+    envs: tuple[str, ...]
+    candidates: int = 2000
+    episodes: int = 64
+    tuning_episodes: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the ids."""
+        check_integer("candidates", self.candidates, low=0)
+        check_integer("episodes", self.episodes, low=1, high=SEEDS_PER_USE)
+        check_integer("tuning_episodes", self.tuning_episodes, low=1, high=SEEDS_PER_USE)
+        if not self.envs:
+            raise fail("env", list(self.envs), "given at least once")
+        for env_id in self.envs:
+            scenario(env_id)
+            if self.envs.count(env_id) > 1:
+                raise fail("env", env_id, "given once only")
+
+
+QUICK: Mapping[str, int] = {"candidates": 128, "episodes": 8, "tuning_episodes": 4}
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Some episodes whose bound is wanted."""
+
+    env: str
+    seeds: tuple[int, ...]
+
+
+def study(
+    settings: Settings,
+    out: Path,
+    *,
+    tuned: Path | None = None,
+    processes: int = 1,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Search, play, bound; write ``headroom.json``.
+
+    Searches are kept in ``out/studies`` and episodes in ``out/parts``: the same call after an interruption goes on.
+
+    Args:
+        settings: what is wanted.
+        out: folder for the files.
+        tuned: folder for the weights found, ``<id>.json`` as of `ebatch tune`; None: ``out/tuned``.
+        processes: searches or blocks of episodes at a time. Changes no result.
+        command: how it was asked for, for the files.
+        progress: called with the share done and what is being done.
+
+    Returns:
+        What ``headroom.json`` holds.
+
+    Raises:
+        ValueError: an argument out of range, or the yardstick cannot be played.
+        OSError: a folder cannot be written.
+    """
+    check_integer("processes", processes, low=1)
+    make_folder(out)
+    say = progress or (lambda share, doing: None)
+    found: dict[str, Tuned] = {}
+    # About how long the searches take against the rest, by episodes played.
+    weight = settings.candidates * settings.tuning_episodes
+    part = weight / (weight + 30 * settings.episodes)
+    if settings.candidates:
+        results = tune(
+            list(settings.envs),
+            [Linear.name],
+            settings.candidates,
+            settings.tuning_episodes,
+            TUNING_SEED,
+            processes=processes,
+            studies=out / STUDIES,
+            progress=lambda done, total: say(part * done / total, "searches"),
+        )
+        store(results, out / TUNED if tuned is None else tuned)
+        found = {result.env: result for result in results}
+    scenarios = {}
+    for n, env_id in enumerate(settings.envs):
+        say(part + (1 - part) * n / len(settings.envs), env_id)
+        scenarios[env_id] = _scenario(env_id, settings, found.get(env_id), out, processes)
+    say(1.0, "done")
+    values = {
+        "command": command,
+        "settings": {**asdict(settings), "envs": list(settings.envs)},
+        "seed": EVALUATION_SEED,
+        "tuning_seed": TUNING_SEED,
+        "room": ROOM,
+        "yardstick": YARDSTICK,
+        "versions": versions(),
+        "scenarios": scenarios,
+    }
+    write_json(out / FIGURES, values)
+    return values
+
+
+def entrants(env_id: str, found: Tuned | None) -> dict[str, tuple[PolicySpec, str]]:
+    """Who plays on an environment, by label: what to make, and which of `KINDS` it is.
+
+    Agents are the stored policies named ``<algorithm>@<id>``; other scenarios' agents are left out.
+    """
+    stored = stored_policies()
+    chosen: dict[str, tuple[PolicySpec, str]] = {}
+    for name in policy_names():
+        if name in stored or name in LEFT_OUT:
+            continue
+        spec = PolicySpec(name, name)
+        if name == Linear.name and found is not None:
+            spec = replace(spec, knobs=found.knobs)
+        kind = "search" if name == Linear.name else "optimum" if name in OPTIMA else "heuristic"
+        chosen[name] = (spec, kind)
+    for name in stored:
+        algorithm, _, stem = name.rpartition("@")
+        if stem == stem_of(env_id):
+            label = algorithm if algorithm and algorithm not in chosen else name
+            chosen[label] = (PolicySpec(label, name), "agent")
+    return chosen
+
+
+def _scenario(env_id: str, settings: Settings, found: Tuned | None, out: Path, processes: int) -> dict[str, Any]:
+    chosen = entrants(env_id, found)
+    skipped: dict[str, str] = {}
+    records = evaluate(
+        env_id,
+        [spec for spec, _ in chosen.values()],
+        settings.episodes,
+        EVALUATION_SEED,
+        processes=processes,
+        out=out,
+        on_skip=lambda env, label, error: skipped.update({label: str(error)}),
+    )
+    bounds = bounds_of(env_id, settings.episodes, processes)
+    search = None
+    if found is not None:
+        search = {name: value for name, value in found.entry().items() if name != "knobs"}
+    return {
+        "summary": scenario(env_id).summary,
+        "search": search,
+        "skipped": skipped,
+        **figures(records, bounds, {label: kind for label, (_, kind) in chosen.items()}),
+    }
+
+
+def bounds_of(env_id: str, episodes: int, processes: int = 1) -> FloatArray:
+    """The bound on the cost of each evaluation episode, shape (episodes,)."""
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
+    blocks = [
+        _Bounds(env_id, tuple(seeds[first : first + EPISODES_AT_ONCE]))
+        for first in range(0, episodes, EPISODES_AT_ONCE)
+    ]
+    done = {block.seeds[0]: values for block, values in in_any_order(_block_bounds, blocks, processes)}
+    return np.concatenate([np.array(done[block.seeds[0]]) for block in blocks])
+
+
+def _block_bounds(block: _Bounds) -> list[float]:
+    return episode_bounds(build_system(system_keywords(block.env)), list(block.seeds))
+
+
+def figures(records: Sequence[EpisodeRecord], bounds: FloatArray, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """What follows from the episodes of one scenario.
+
+    Args:
+        records: of all policies, on the same episodes.
+        bounds: of the same episodes.
+        kinds: of `KINDS`, by label.
+
+    Returns:
+        ``policies``: per label its kind, truncated episodes, cost and ``relative`` difference to the yardstick, cheapest first;
+        ``bound``: the same of the bound; ``best``: the cheapest policy, and ``best_constant``, ``best_heuristic``,
+        ``best_search``, ``best_agent``, ``optimum`` (None where there is none); ``room``: whether the best is `ROOM` below the yardstick, and
+        ``room_sure``: whether its whole interval is.
+
+    Raises:
+        ValueError: the yardstick is missing.
+    """
+    costs: dict[str, FloatArray] = {}
+    cut_off: dict[str, int] = {}
+    for label in dict.fromkeys(record.policy for record in records):
+        mine = sorted((record for record in records if record.policy == label), key=lambda record: record.episode)
+        costs[label] = np.array([math.inf if record.truncated else record.cost for record in mine])
+        cut_off[label] = sum(record.truncated for record in mine)
+    if YARDSTICK not in costs:
+        raise fail("policies", list(costs), f"with {YARDSTICK!r}, which the others are compared with, among them")
+    yardstick = costs[YARDSTICK]
+    ranked = sorted(costs, key=lambda label: (float(costs[label].mean()), label))
+    policies = {
+        label: {"kind": kinds[label], "truncated": cut_off[label], **_of(costs[label], yardstick)} for label in ranked
+    }
+
+    def cheapest(fits: Callable[[str], bool]) -> str | None:
+        return next((label for label in ranked if not cut_off[label] and fits(label)), None)
+
+    best = cheapest(lambda label: True)
+    difference = {"value": 0.0, "high": 0.0} if best is None else policies[best]["relative"]
+    return {
+        "policies": policies,
+        "bound": _of(bounds, yardstick),
+        "best": best,
+        "best_constant": cheapest(lambda label: label == CONSTANT),
+        "best_heuristic": cheapest(lambda label: kinds[label] == "heuristic" and label not in (YARDSTICK, CONSTANT)),
+        "best_search": cheapest(lambda label: kinds[label] == "search"),
+        "best_agent": cheapest(lambda label: kinds[label] == "agent"),
+        "optimum": cheapest(lambda label: kinds[label] == "optimum"),
+        "room": difference["value"] <= -ROOM,
+        "room_sure": difference["high"] <= -ROOM,
+    }
+
+
+def _of(costs: FloatArray, yardstick: FloatArray) -> dict[str, Any]:
+    finite = bool(np.isfinite(costs).all())
+    low, high = iqm_interval(costs) if finite else (math.nan, math.nan)
+    value, least, most = relative(costs, yardstick)
+    return {
+        "cost": {
+            "mean": float(costs.mean()),
+            "iqm": float(interquartile_mean(costs)) if finite else math.inf,
+            "low": low,
+            "high": high,
+        },
+        "relative": {"value": value, "low": least, "high": most},
+    }

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:  # the command is all that is in here, so t
 
 # What a user can get wrong; anything else is a bug and keeps its traceback.
 _USER_ERRORS = (ValueError, OSError)
-_OF_THE_EXTRA = {"rich", "pyarrow", "matplotlib", "optuna", "cmaes", "scipy", "pandas", "yaml"}
+_OF_THE_EXTRA = {"rich", "pyarrow", "matplotlib", "optuna", "cmaes", "threadpoolctl", "scipy", "pandas", "yaml"}
 MANY_KNOBS = 20  # more are not printed one by one
 PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
 

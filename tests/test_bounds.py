@@ -34,7 +34,7 @@ def cost_of(episode: Episode, price: list[float]) -> float:
     return float(np.dot(price, units)) / episode.trace.requests
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(episode=episodes(lowest_step=0), price=prices)
 def test_no_plan_beats_the_bound(episode: Episode, price: list[float]) -> None:
     freedom = Freedom(lengths_known=episode.lengths_known)
@@ -43,7 +43,7 @@ def test_no_plan_beats_the_bound(episode: Episode, price: list[float]) -> None:
     assert 0.0 <= bound <= cost * (1 + 1e-12) + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(episode=episodes(), price=prices)
 def test_what_a_policy_does_not_do_may_be_ruled_out(episode: Episode, price: list[float]) -> None:
     """Without joins, with the largest T that is planned, and with shedding only if some plan does."""

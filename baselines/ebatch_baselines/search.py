@@ -64,17 +64,53 @@ def search(
     check_integer("population", population, low=2)
     check_number("sigma", sigma, low=0.0, low_open=True, high=REACH)
     with needs_extra("the search", "cli"):
-        from cmaes import CMA
+        from threadpoolctl import threadpool_limits
 
-    system = build_system(keywords)
-    seeds = range(seed, seed + episodes)
+    # Sums of several threads may round differently, and one bit leads the strategy elsewhere.
+    with threadpool_limits(1, "blas"):  # type: ignore[no-untyped-call]
+        found, spent = _searched(
+            build_system(keywords),
+            range(seed, seed + episodes),
+            candidates=candidates,
+            decisions=decisions,
+            journal=_Journal(log),
+            sigma=sigma,
+            population=population,
+        )
+    weights, cost = _best(found)
+    return Tuned(
+        env=env_id,
+        policy=Linear.name,
+        knobs=dict(zip((knob.name for knob in Linear.knobs), weights.tolist(), strict=True)),
+        cost=cost,
+        default_cost=found[0][1],
+        trials=len(found),
+        episodes=episodes,
+        seed=seed,
+        decisions=spent,
+    )
+
+
+def _searched(
+    system: System,
+    seeds: Sequence[int],
+    *,
+    candidates: int,
+    decisions: int | None,
+    journal: _Journal,
+    sigma: float,
+    population: int,
+) -> tuple[list[tuple[FloatArray, float]], int]:
+    """Every candidate in order with its cost, and the decisions taken."""
+    with needs_extra("the search", "cli"):
+        from cmaes import CMA  # type: ignore[attr-defined]  # its package re-exports it without saying so
+
     start = Linear(system).weights.ravel()
 
     def strategy(mean: FloatArray, number: int) -> CMA:
         bounds = np.tile([-REACH, REACH], (mean.size, 1))
-        return CMA(mean=mean, sigma=sigma, bounds=bounds, seed=seed + number, population_size=population)
+        return CMA(mean=mean, sigma=sigma, bounds=bounds, seed=seeds[0] + number, population_size=population)
 
-    journal = _Journal(log)
     optimiser, starts = strategy(start, 0), 1
     found: list[tuple[FloatArray, float]] = []
     spent = 0
@@ -95,18 +131,7 @@ def search(
         journal.next()
         if optimiser.should_stop():
             optimiser, starts = strategy(_best(found)[0], starts), starts + 1
-    weights, cost = _best(found)
-    return Tuned(
-        env=env_id,
-        policy=Linear.name,
-        knobs=dict(zip((knob.name for knob in Linear.knobs), weights.tolist(), strict=True)),
-        cost=cost,
-        default_cost=found[0][1],
-        trials=len(found),
-        episodes=episodes,
-        seed=seed,
-        decisions=spent,
-    )
+    return found, spent
 
 
 def costs_of(system: System, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:

@@ -63,7 +63,7 @@ def write_page(values: Mapping[str, Any], folder: Path) -> str:
     shown = overview
     for env_id, found in values["scenarios"].items():
         table = _table(found)
-        text += f"\n## `{env_id}`\n\n{found['summary']}. {_verdict(found)}\n\n{NOTES.format(env_id=env_id)}\n\n{table}"
+        text += f"\n## `{env_id}`\n\n{found['summary'][0].upper()}{found['summary'][1:]}. {_verdict(found)}\n\n{NOTES.format(env_id=env_id)}\n\n{table}"
         shown += f"\n{env_id}: {_verdict(found)}\n\n{table}"
     write_text(folder / REPORT, text)
     return shown
@@ -92,6 +92,7 @@ def _overview(values: Mapping[str, Any]) -> str:
         "heuristic, %",
         "linear, %",
         "agent, %",
+        "optimum, %",
         "bound, %",
         "room",
     ]
@@ -121,7 +122,8 @@ def _table(found: Mapping[str, Any]) -> str:
     rows = []
     for label, policy in found["policies"].items():
         name = f"`{label}`" + (f" \\{MARK}" if policy["truncated"] else "")
-        rows.append([name, policy["kind"], _cost(policy["cost"]), percent(policy["relative"])])
+        kind = policy["kind"] + (", not tuned" if label in found["untuned"] else "")
+        rows.append([name, kind, _cost(policy["cost"]), percent(policy["relative"])])
     bound = found["bound"]
     rows.insert(0, [BOUND, "", _cost(bound["cost"]), percent(bound["relative"])])
     return _markdown(["policy", "kind", "cost", f"against `{YARDSTICK}`, %"], rows)

@@ -16,7 +16,7 @@ from ebatch_env.errors import FloatArray, check_integer, fail
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, system_keywords
-from ebatch_env.scoring.policy import policy_names, stored_policies
+from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.report import versions
@@ -189,8 +189,21 @@ def _scenario(env_id: str, settings: Settings, found: Tuned | None, out: Path, p
         "summary": scenario(env_id).summary,
         "search": search,
         "skipped": skipped,
+        "untuned": [label for label in chosen if label not in skipped and _is_untuned(label, env_id, found)],
         **figures(records, bounds, {label: kind for label, (_, kind) in chosen.items()}),
     }
+
+
+def _is_untuned(label: str, env_id: str, found: Tuned | None) -> bool:
+    """Whether a policy with knobs plays with their defaults, because nobody tuned it for the environment."""
+    if (label == Linear.name and found is not None) or label in stored_policies():
+        return False
+    try:
+        policy = policy_class(label)
+    except ValueError:  # an agent, under its label
+        return False
+    tuned = getattr(policy, "tuned_knobs", None)
+    return bool(getattr(policy, "knobs", ())) and (tuned is None or tuned(env_id) is None)
 
 
 def bounds_of(env_id: str, episodes: int, processes: int = 1) -> FloatArray:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ebatch_baselines.headroom import study as module
 from ebatch_baselines.headroom.page import CHART, REPORT, percent, with_notes, write_page
-from ebatch_baselines.headroom.study import FIGURES, Settings, entrants, figures, study
+from ebatch_baselines.headroom.study import FIGURES, Settings, bounds_of, entrants, figures, study
 from ebatch_env.cli import app
 from ebatch_env.scenarios import SCENARIOS
 from ebatch_env.scoring.policy import StoredPolicy
@@ -113,8 +113,22 @@ def test_the_figures_do_not_depend_on_interruptions(
 ) -> None:
     before = (folder / FIGURES).read_text()
     monkeypatch.setattr("ebatch_baselines.search.costs_of", None)  # all of it is kept
+    monkeypatch.setattr(module, "_block_bounds", None)
     assert study(Settings((TOY,), 20, 6, 2), folder, command="ebatch headroom")["scenarios"] == values["scenarios"]
     assert (folder / FIGURES).read_text() == before
+
+
+def test_bounds_that_are_kept_are_those_worked_out_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = bounds_of(TOY, 5)
+    assert (bounds_of(TOY, 3, 1, tmp_path) == expected[:3]).all()
+    (path,) = (tmp_path / "bounds").iterdir()
+    assert len(json.loads(path.read_text())) == 3
+    real, seen = module._block_bounds, []
+    monkeypatch.setattr(module, "_block_bounds", lambda block: seen.append(block.seeds) or real(block))
+    assert (bounds_of(TOY, 5, 1, tmp_path) == expected).all()
+    assert seen == [(EVALUATION_SEED + 3, EVALUATION_SEED + 4)]
+    path.write_text("{")
+    assert (bounds_of(TOY, 5, 1, tmp_path) == expected).all()
 
 
 def test_the_page_has_every_policy_and_takes_notes(values: dict[str, Any], tmp_path: Path) -> None:
@@ -192,7 +206,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["headroom", "--quick", "--out", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["scenarios"][TOY]["search"] is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CHART, FIGURES, "parts", REPORT])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bounds", CHART, FIGURES, "parts", REPORT])
     done = CliRunner().invoke(app, ["headroom", "--env", QUEUE, "--candidates", "7", "--out", str(tmp_path)])
     assert "Room: " in done.stdout
     assert seen == [Settings(tuple(SCENARIOS), **module.QUICK), Settings((QUEUE,), 7)]

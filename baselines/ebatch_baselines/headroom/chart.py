@@ -66,8 +66,8 @@ def draw(values: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(scenarios)), [env_id.removeprefix("ebatch/") for env_id in scenarios])
     axes.set_ylim(len(scenarios) - 0.5, -0.5)
     axes.set_xlabel(
-        f"mean cost against tuned {YARDSTICK}, % (95 % interval; dotted: what counts as room; arrows: above "
-        f"{100 * FARTHEST:+.0f} %)"
+        f"mean cost against tuned {YARDSTICK}, %, with its 95 % interval\n"
+        f"dotted: what counts as room; arrows: above {100 * FARTHEST:+.0f} %"
     )
     axes.grid(alpha=0.25, axis="x")
     figure.legend(loc="outside upper center", ncols=6, fontsize=8)

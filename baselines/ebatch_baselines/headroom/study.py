@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ from ebatch_env.bounds import episode_bounds
 from ebatch_env.errors import FloatArray, check_integer, fail
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, write_json
-from ebatch_env.scoring.jobs import PolicySpec, build_system, system_keywords
+from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
 from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.records import EpisodeRecord
@@ -30,7 +31,7 @@ CONSTANT = "constant"
 LEFT_OUT = ("random",)  # the floor says nothing about room
 BOUND = "bound"
 ROOM = 0.10  # by how much the best must be below the yardstick for there to be room
-FIGURES, TUNED, STUDIES = "headroom.json", "tuned", "studies"
+FIGURES, TUNED, STUDIES, BOUNDS = "headroom.json", "tuned", "studies", "bounds"
 EPISODES_AT_ONCE = 8  # whose bound a process works out at a time
 # What a policy is, in the order of the page.
 KINDS = ("heuristic", "search", "agent", "optimum")
@@ -90,7 +91,8 @@ def study(
 ) -> dict[str, Any]:
     """Search, play, bound; write ``headroom.json``.
 
-    Searches are kept in ``out/studies`` and episodes in ``out/parts``: the same call after an interruption goes on.
+    Searches are kept in ``out/studies``, episodes in ``out/parts``, bounds in ``out/bounds``: the same call after an interruption
+    goes on.
 
     Args:
         settings: what is wanted.
@@ -181,7 +183,7 @@ def _scenario(env_id: str, settings: Settings, found: Tuned | None, out: Path, p
         out=out,
         on_skip=lambda env, label, error: skipped.update({label: str(error)}),
     )
-    bounds = bounds_of(env_id, settings.episodes, processes)
+    bounds = bounds_of(env_id, settings.episodes, processes, out)
     search = None
     if found is not None:
         search = {name: value for name, value in found.entry().items() if name != "knobs"}
@@ -206,15 +208,42 @@ def _is_untuned(label: str, env_id: str, found: Tuned | None) -> bool:
     return bool(getattr(policy, "knobs", ())) and (tuned is None or tuned(env_id) is None)
 
 
-def bounds_of(env_id: str, episodes: int, processes: int = 1) -> FloatArray:
-    """The bound on the cost of each evaluation episode, shape (episodes,)."""
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
+def bounds_of(env_id: str, episodes: int, processes: int = 1, out: Path | None = None) -> FloatArray:
+    """The bound on the cost of each evaluation episode, shape (episodes,).
+
+    Args:
+        env_id: the id.
+        episodes: how many.
+        processes: how many work at a time. Changes no result.
+        out: folder in which finished ones are kept, under ``bounds``; None: nothing is kept.
+    """
+    kept: dict[int, float] = {}
+    path = None
+    if out is not None:
+        system = build_system(system_keywords(env_id))
+        spec = PolicySpec(YARDSTICK, YARDSTICK)  # any would do: the digest is of the system and the code
+        key = fingerprint(system, spec.make(system, env_id), spec, env_id, EVALUATION_SEED)
+        path = make_folder(out / BOUNDS) / f"{stem_of(env_id)}-{key}.json"
+        kept = _kept(path)
+    left = [seed for seed in range(EVALUATION_SEED, EVALUATION_SEED + episodes) if seed not in kept]
     blocks = [
-        _Bounds(env_id, tuple(seeds[first : first + EPISODES_AT_ONCE]))
-        for first in range(0, episodes, EPISODES_AT_ONCE)
+        _Bounds(env_id, tuple(left[first : first + EPISODES_AT_ONCE]))
+        for first in range(0, len(left), EPISODES_AT_ONCE)
     ]
-    done = {block.seeds[0]: values for block, values in in_any_order(_block_bounds, blocks, processes)}
-    return np.concatenate([np.array(done[block.seeds[0]]) for block in blocks])
+    for block, values in in_any_order(_block_bounds, blocks, processes):
+        kept |= dict(zip(block.seeds, values, strict=True))
+        if path is not None:
+            write_json(path, {str(seed): value for seed, value in sorted(kept.items())})
+    return np.array([kept[EVALUATION_SEED + episode] for episode in range(episodes)])
+
+
+def _kept(path: Path) -> dict[int, float]:
+    """Bounds by seed; a damaged file counts as empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {int(seed): float(value) for seed, value in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _block_bounds(block: _Bounds) -> list[float]:

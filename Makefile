@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
-POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant
+# agents stands for the shipped agents made for each of the environments.
+POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
+  agents
 # The same requests on machines that do not notify completions, where idle lanes are padded.
 BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
 BASELINE_POLICIES := ebatch cellular padded buckets
@@ -15,7 +17,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest lint types wheel docs tune headroom reproduce bench clean
+.PHONY: demo readme test test-oldest lint types wheel docs tune headroom reproduce scoreboard verify bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -73,7 +75,7 @@ docs: $(VENV)/.ready
 
 # Everywhere the command's own budget: 64 settings per policy, each on the same 16 episodes.
 tune: $(VENV)/.light
-	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(IDS),--env $(id)) --env ebatch/Toy-v0 --env ebatch/Machines-v0 --out $(TUNED)
 	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
 	  --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)
@@ -87,6 +89,17 @@ headroom: $(VENV)/.light
 reproduce: $(VENV)/.ready
 	$(BIN)/ebatch reproduce --processes 2 --out results/reproduction
 	$(BIN)/python docs/generate.py --reproduction results/reproduction
+
+# Agents trained anew, five seeds per scenario, beside all tuned baselines: docs/scoreboard.md, its record and the shipped agents.
+# It takes long and goes on where it was stopped.
+scoreboard: $(VENV)/.ready
+	$(BIN)/ebatch scoreboard $(foreach id,$(IDS),--env $(id)) --processes 2 --out results/scoreboard
+	$(BIN)/ebatch verify results/scoreboard --processes 2
+	$(BIN)/python docs/generate.py --scoreboard results/scoreboard
+
+# The published scoreboard, from its record and the shipped agents; needs no torch.
+verify: $(VENV)/.light
+	$(BIN)/ebatch verify docs/scoreboard --processes 2
 
 bench: $(VENV)/.ready
 	$(BIN)/ebatch bench

@@ -6,6 +6,8 @@ python docs/generate.py --command             also docs/cli.md's samples, by run
 python docs/generate.py --bench bench.json    also docs/speed.md's table, from `ebatch bench --json`
 python docs/generate.py --reproduction results/reproduction    also docs/reproduction.md, from what `make reproduce` wrote
 python docs/generate.py --headroom results/headroom    also docs/headroom.md, from what `make headroom` wrote and docs/headroom/notes.md
+python docs/generate.py --scoreboard results/scoreboard    also docs/scoreboard.md, the record that `ebatch verify` checks, and
+    the agents that the package ships, from what `ebatch scoreboard` wrote; what is written by hand stays in docs/scoreboard/notes.md
 """
 
 import argparse
@@ -24,6 +26,7 @@ from ebatch_env.scoring.tables import COLUMNS as RESULTS
 from ebatch_env.scoring.tables import MARK, scale_of, significant
 
 HERE = Path(__file__).parent
+TRAINED = HERE.parent / "agents" / "ebatch_agents" / "trained"
 
 OBSERVATIONS = """# Observations
 
@@ -45,6 +48,9 @@ Forms: `share` and `flag` are written as they are; `squash` writes x as x / (sca
 mean length, reference latency), so one policy can serve machines of any speed. With hidden lengths
 (`lengths_known=False`) every field that would give a length away is 0. The first {state} fields change from decision to
 decision; the rest describe the machine and the objective and are constant.
+
+Where an environment has several machines (`ebatch/Machines-v0`), that constant part shows which one the episode is played on:
+`layout.machine_of(observation)` is its number. Every row is written, and read back, with the scales of its own machine.
 
 The table for `{env_id}` (python docs/generate.py writes it; a test compares):
 
@@ -165,6 +171,30 @@ def headroom(folder: Path, docs: Path = HERE) -> None:
     (docs / "headroom.md").write_text(page.replace(f"]({CHART})", f"](images/{CHART})"))
 
 
+def scoreboard(folder: Path, docs: Path = HERE, trained: Path = TRAINED) -> None:
+    """The page, the pictures and the record of `ebatch scoreboard`, and the chosen agents in the place of the shipped ones."""
+    from ebatch_agents.scoreboard.board import RECORDS, SUMMARY
+    from ebatch_agents.scoreboard.page import CHARTS, REPORT, with_notes
+
+    images, record = docs / "images" / "scoreboard", docs / "scoreboard"
+    notes = record / "notes.md"
+    page = with_notes((folder / REPORT).read_text(), notes.read_text() if notes.is_file() else "")
+    shutil.rmtree(images, ignore_errors=True)
+    shutil.copytree(folder / CHARTS, images)
+    (docs / "scoreboard.md").write_text(page.replace(f"]({CHARTS}/", "](images/scoreboard/"))
+    record.mkdir(exist_ok=True)
+    for name in (SUMMARY, RECORDS):
+        shutil.copyfile(folder / name, record / name)
+    trained.mkdir(exist_ok=True)
+    for card in (folder / "shipped").glob("*.json"):
+        for old in trained.glob(
+            f"*@{card.stem.partition('@')[2]}.*"
+        ):  # another algorithm's agent for the same scenario
+            old.unlink()
+        for file in (card, card.with_suffix(".safetensors")):
+            shutil.copyfile(file, trained / file.name)
+
+
 def main() -> None:
     """Write what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,6 +203,7 @@ def main() -> None:
     parser.add_argument("--bench", type=Path, metavar="FILE")
     parser.add_argument("--reproduction", type=Path, metavar="FOLDER")
     parser.add_argument("--headroom", type=Path, metavar="FOLDER")
+    parser.add_argument("--scoreboard", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     from ebatch_env.environment.compiled import N_STATE
 
@@ -190,6 +221,8 @@ def main() -> None:
         reproduction(options.reproduction)
     if options.headroom is not None:
         headroom(options.headroom)
+    if options.scoreboard is not None:
+        scoreboard(options.scoreboard)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ebatch_env.costs import CostTable, EnergyPart
+from ebatch_env.environment.fleet import AnySystem, Fleet, build_system
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.environment.system import System
 from ebatch_env.errors import needs_extra
@@ -28,6 +29,7 @@ __all__ = [
     "CostTable",
     "EnergyPart",
     "EpisodeLog",
+    "Fleet",
     "Layer",
     "Network",
     "Objective",
@@ -43,9 +45,9 @@ __all__ = [
 register_all()
 
 
-def make_system(env_id: str, **keywords: Any) -> System:
-    """The `System` behind an id, with its keywords overridden by ``keywords``."""
-    return System.build(**{**scenario(env_id).keywords, **keywords})
+def make_system(env_id: str, **keywords: Any) -> AnySystem:
+    """The `System` behind an id, or `Fleet` if it has several machines, with its keywords overridden by ``keywords``."""
+    return build_system(**{**scenario(env_id).keywords, **keywords})
 
 
 def make_sb3(env_id: str, n_envs: int = 1, *, seed: int | None = None, **keywords: Any) -> EBatchVecEnv:

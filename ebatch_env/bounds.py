@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from gymnasium.utils import seeding
 
 from ebatch_env.costs import CostTable
+from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray, check_integer
 from ebatch_env.simulator import kernel as k
@@ -83,9 +85,14 @@ def system_bound(system: System, trace: RequestTrace) -> float:
     return lower_bound(system.table, system.lanes, trace, system.cost_per_unit()[:4], Freedom.of(system))
 
 
-def episode_bounds(system: System, seeds: list[int]) -> list[float]:
-    """`system_bound` of the episodes that ``reset(seed=...)`` begins."""
-    return [system_bound(system, system.sample_trace(seeding.np_random(seed)[0])) for seed in seeds]
+def episode_bounds(system: AnySystem, seeds: Sequence[int]) -> list[float]:
+    """`system_bound` of the episodes that ``reset(seed=...)`` begins, each on its machine."""
+    found = []
+    for seed in seeds:
+        rng = seeding.np_random(seed)[0]
+        machine = system.machines[system.draw_machine(rng)] if isinstance(system, Fleet) else system
+        found.append(system_bound(machine, machine.sample_trace(rng)))
+    return found
 
 
 def lower_bound(

@@ -32,7 +32,10 @@ PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
 
 
 class _Commands(TyperGroup):
-    """Turns the library's errors into one line and exit status 2."""
+    """Turns the library's errors into one line and exit status 2; gives a bare ``--ray`` its default."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        return super().parse_args(ctx, _with_address(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -69,6 +72,15 @@ Settings = Annotated[
     ),
 ]
 Processes = Annotated[int, typer.Option(help="Processes to work with; the results do not depend on it.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster instead of processes; the results do not depend on it. ADDRESS: local (the default: "
+        "one is started here), auto (the one that runs here), HOST:PORT of its head, or ray://HOST:PORT.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else.")]
 
 
@@ -126,8 +138,8 @@ def evaluate(
         typer.Option(
             "--policy",
             metavar="NAME_OR_FILE",
-            help="A name, module:Class or file, with knobs as in NAME,knob=value,...; repeat for more. "
-            "Default: every installed policy that can act on the environment.",
+            help="A name, module:Class or file, with knobs as in NAME,knob=value,..., or agents: the shipped agents made "
+            "for each environment; repeat for more. Default: every installed policy that can act on the environment.",
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes per environment and policy. [default: 32]")] = None,
@@ -138,6 +150,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Replay a CSV of requests instead of the workload.")
     ] = None,
     processes: Processes = 1,
+    ray: Ray = None,
     num_envs: Annotated[
         int | None, typer.Option(help="Episodes side by side in a process, 1..64; the results do not depend on it.")
     ] = None,
@@ -161,6 +174,7 @@ def evaluate(
             first,
             num_envs=num_envs,
             processes=processes,
+            ray=ray,
             overrides=overrides,
             trace=trace,
             out=out,
@@ -213,6 +227,7 @@ def tune(
     ] = None,
     as_json: AsJson = False,
     processes: Processes = 1,
+    ray: Ray = None,
     settings: Settings = None,
 ) -> None:
     """Find good knobs: the same number of trials or of decisions for every policy, on episodes of their own."""
@@ -231,6 +246,7 @@ def tune(
             TUNING_SEED if seed is None else seed,
             decisions=decisions,
             processes=processes,
+            ray=ray,
             overrides=overrides,
             studies=studies,
             progress=progress,
@@ -298,6 +314,16 @@ def bench(ctx: typer.Context) -> None:
     raise typer.Exit(main_of_bench(list(ctx.args)) or 0)
 
 
+def _with_address(arguments: list[str]) -> list[str]:
+    """The arguments with ``local`` behind a ``--ray`` that no address follows: Typer has no options like that."""
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        found.append(argument)
+        if argument == "--ray" and following.startswith("-"):
+            found.append("local")
+    return found
+
+
 def _settings(settings: list[str] | None) -> dict[str, Any]:
     from ebatch_env.scoring.jobs import parse_setting
 
@@ -305,9 +331,11 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
 
 
 def _installed() -> list[str]:
-    from ebatch_env.scoring.policy import POLICIES, policy_names
+    """All policies that are installed: `AGENTS` for those made for one environment."""
+    from ebatch_env.scoring.policy import AGENTS, POLICIES, policy_names, stored_policies
 
-    names = list(policy_names())
+    made = [name for name, stored in stored_policies().items() if stored.env]
+    names = [name for name in policy_names() if name not in made] + [AGENTS] * bool(made)
     if not names:
         raise fail("policy", names, f"given: no installed package has policies (entry points {POLICIES!r})")
     return names

@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ebatch_env.environment.compiled import N_STATE
+from ebatch_env.environment.fleet import AnySystem, build_system
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.scenarios import scenario
@@ -55,15 +56,22 @@ class Interface:
         fields: of the observation, in order: name, form and scale (see `Field`).
         constants: values of the observation's constant part (the machine and the objective), by name, as observed.
         actions: per control that an action chooses, the levels in the kernel's codes (see `ActionCodec`).
+        others: the interfaces of a `Fleet`'s other machines: they differ in scales and constants only.
     """
 
     fields: tuple[tuple[str, str, float], ...]
     constants: Mapping[str, float]
     actions: Mapping[str, tuple[int, ...]]
+    others: tuple[Interface, ...] = ()
 
     @classmethod
-    def of(cls, system: System) -> Interface:
+    def of(cls, system: AnySystem) -> Interface:
         """The interface of a system. Flat or not, actions choose the same."""
+        first, *others = (cls._of_machine(machine) for machine in system.machines)
+        return replace(first, others=tuple(others))
+
+    @classmethod
+    def _of_machine(cls, system: System) -> Interface:
         layout, codec = system.observations, system.actions
         fixed = [field.name for field in layout.fields[N_STATE:]]
         return cls(
@@ -84,27 +92,36 @@ class Interface:
                 fields=tuple((str(name), str(form), float(scale)) for name, form, scale in values["fields"]),
                 constants={str(name): float(value) for name, value in values["constants"].items()},
                 actions={str(name): tuple(int(x) for x in levels) for name, levels in values["actions"].items()},
+                others=tuple(cls.from_dict({**values, "others": (), **other}) for other in values.get("others", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise fail("interface", type(values).__name__, f"fields, constants and actions ({error})") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with a fingerprint of the observation's layout and of the actions."""
-        return {
+        values: dict[str, Any] = {
             "observation_fingerprint": self.observation_fingerprint,
             "action_fingerprint": digest(self.actions),
             "fields": [list(field) for field in self.fields],
             "constants": dict(self.constants),
             "actions": {name: list(levels) for name, levels in self.actions.items()},
         }
+        if self.others:
+            values["others"] = [
+                {"fields": [list(field) for field in other.fields], "constants": dict(other.constants)}
+                for other in self.others
+            ]
+        return values
 
     @property
     def observation_fingerprint(self) -> str:
-        """Digest of the names, forms and scales of the observation's fields."""
-        return digest(self.fields)
+        """Digest of the names, forms and scales of the observation's fields, on all machines."""
+        return digest([self.fields, *(other.fields for other in self.others)] if self.others else self.fields)
 
-    def check(self, system: System, *, transfer: bool = False) -> None:
+    def check(self, system: AnySystem, *, transfer: bool = False) -> None:
         """Refuse a system that a policy of this interface was not trained for.
+
+        Trained on several machines it fits each of them, and any of them together.
 
         Args:
             system: what the policy is to act on.
@@ -126,13 +143,21 @@ class Interface:
                 raise fail(f"levels of {name}", list(there.actions[name]), f"{list(levels)}, as trained")
         if transfer:
             return
+        for machine in (there, *there.others):
+            differences = [trained._difference(machine) for trained in (self, *self.others)]
+            if None not in differences:
+                raise next(error for error in differences if error is not None)
+
+    def _difference(self, there: Interface) -> ValueError | None:
+        """The first scale or constant of another machine, of the same fields, that differs."""
         other = "as trained; transfer=true runs the policy all the same"
         for mine, found in zip(self.fields, there.fields, strict=True):
             if not math.isclose(mine[2], found[2], rel_tol=_TOLERANCE):
-                raise fail(f"the scale of observation field {mine[0]!r}", found[2], f"{mine[2]:.6g}, {other}")
+                return fail(f"the scale of observation field {mine[0]!r}", found[2], f"{mine[2]:.6g}, {other}")
         for name, value in self.constants.items():
             if not math.isclose(value, there.constants.get(name, math.nan), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-                raise fail(f"observation constant {name!r}", there.constants.get(name), f"{value:.6g}, {other}")
+                return fail(f"observation constant {name!r}", there.constants.get(name), f"{value:.6g}, {other}")
+        return None
 
 
 @dataclass(frozen=True)
@@ -141,7 +166,8 @@ class ScenarioVersion:
 
     Attributes:
         env: the id.
-        parts: a digest per part: the machine's table, the work, and every keyword that is a plain number or word.
+        parts: a digest per part: the machine's table, or those of all machines, the work, and every keyword that is a
+            plain number or word.
     """
 
     env: str
@@ -154,19 +180,24 @@ class ScenarioVersion:
         Raises:
             ValueError: the id is not registered.
         """
-        system = System.build(**scenario(env_id).keywords)
+        system = build_system(**scenario(env_id).keywords)
+        machines = system.machines
+
+        def each(values: list[Any]) -> Any:
+            return values if len(machines) > 1 else values[0]
+
         values: dict[str, Any] = {
-            "machine": system.table,
+            "machine": each([machine.table for machine in machines]),
             "workload": system.workload,
             "lanes": system.lanes,
             "load": system.load,
             "requests": system.requests,
             "deadline": system.deadline,
-            "hold_s": system.hold_s,
+            "hold_s": each([machine.hold_s for machine in machines]),
             "objective": system.objective,
             "lengths_known": system.lengths_known,
-            "reference": system.saturation,
-            "max_decisions": system.max_decisions,
+            "reference": each([machine.saturation for machine in machines]),
+            "max_decisions": each([machine.max_decisions for machine in machines]),
         }
         return cls(env_id, {name: digest(value) for name, value in values.items()})
 

@@ -30,6 +30,11 @@ class MissingExtraError(ModuleNotFoundError):
             f"{what} needs the extra {extra!r}: pip install 'ebatch-env[{extra}]' (no module {error.name!r})",
             name=error.name,
         )
+        self._given = (what, extra, error)
+
+    def __reduce__(self) -> Any:
+        """To be raised in one process and caught in another."""
+        return type(self), self._given
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ class EpisodeMetrics:
         decisions, rounds, holds: counts.
         truncated: the episode was cut off with work left.
         energy_parts: energy_j by component.
+        machine: name of the accelerator that it was played on.
     """
 
     requests: int
@@ -56,6 +57,7 @@ class EpisodeMetrics:
     holds: int
     truncated: bool
     energy_parts: dict[str, float]
+    machine: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, in order."""
@@ -71,10 +73,11 @@ def episode_metrics(
     i: Int64Array,
     rf: FloatArray,
     hist: Int64Array,
+    machine: str = "",
 ) -> EpisodeMetrics:
     """Metrics from one system's slices (see ``simulator.kernel``), cut to its requests.
 
-    ``price``, shape (5,), is `Objective.per_unit`.
+    ``price``, shape (5,), is `Objective.per_unit`; ``machine`` the accelerator's name.
     """
     requests, served, shed = int(i[k.REQUESTS]), int(i[k.SERVED]), int(i[k.SHED])
     arrival, completion = rf[k.ARRIVAL], rf[k.COMPLETION]
@@ -106,4 +109,5 @@ def episode_metrics(
         holds=int(i[k.HOLDS]),
         truncated=served + shed < requests,
         energy_parts=energy_parts(table, int(i[k.ROUNDS]), int(i[k.JOIN_BOUNDARIES]), hist, float(f[k.STATIC_J])),
+        machine=machine,
     )

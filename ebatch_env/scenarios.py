@@ -37,6 +37,21 @@ _SPEECH = {"network": "DeepSpeech2", "workload": "speech-bursty", **_LIVE}
 _EPUR_BASELINE = {"accelerator": "epur-baseline", "reference_accelerator": "epur"}
 _TPU_BASELINE = {"accelerator": "tpu-baseline", "reference_accelerator": "tpu"}
 
+# What follows asks for more than the paper's machines and loads do; `ebatch headroom` measures how much there is to gain.
+# A burst brings seven times what the machine can serve, and a missed deadline is what costs.
+_BURSTS = {
+    "network": "MNMT",
+    "workload": {"lengths": "translation", "arrivals": {"kind": "mmpp", "burst_ratio": 20.0, "sojourn": 64.0}},
+    "load": 0.8,
+    "deadline": 4.0,
+    "objective": {"energy": 0.5, "latency": 0.1, "miss": 8.0, "shed": 6.0, "credit": 4.0},
+}
+# Many short sequences and a few long ones, which everybody in their batch waits for.
+_MIXED = {"kind": "table", "lengths": [4, 8, 16, 120], "weights": [0.35, 0.3, 0.2, 0.15]}
+# On a GPU a step costs nearly the same for one lane as for all, so energy is saved by waiting, as long as deadlines let it.
+_GPU = {"accelerator": "v100", "network": "MNMT", "hold": 1.0}
+_PATIENT = {"energy": 1.0, "latency": 0.05, "miss": 4.0, "shed": 4.0, "credit": 3.0}
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         scenario.id: scenario
@@ -80,6 +95,53 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                 "ebatch/TPUBaseline-Speech-v0",
                 "what TPU-Speech asks, on a TPU v1 without completion notifications",
                 {**_TPU_BASELINE, **_SPEECH},
+            ),
+            Scenario(
+                "ebatch/EPUR-Bursts-v0",
+                "MNMT on E-PUR: bursts far above capacity, deadlines, and work to drop",
+                {"accelerator": "epur", **_BURSTS},
+            ),
+            Scenario(
+                "ebatch/Machines-v0",
+                "one policy for E-PUR and TPU v1: the same bursts on either, drawn episode by episode",
+                {"accelerator": ["epur", "tpu"], **_BURSTS},
+            ),
+            Scenario(
+                "ebatch/EPURBaseline-Mixed-v0",
+                "MNMT on an E-PUR that pads: sequences of 4, 8, 16 and 120 steps, and an order to serve them in",
+                {**_EPUR_BASELINE, **_TRANSLATION, "workload": {"lengths": _MIXED, "arrivals": {"kind": "mmpp"}}},
+            ),
+            Scenario(
+                "ebatch/V100-Shift-v0",
+                "MNMT on V100: the load of an episode lies between 0.05 and 1.2, and nobody says where",
+                {**_GPU, "workload": "translation", "load": [0.05, 1.2], "deadline": 16.0, "objective": _PATIENT},
+            ),
+            Scenario(
+                "ebatch/V100-Decoder-v0",
+                "MNMT on V100 as a decoder: nobody knows how long a sequence will be",
+                {
+                    **_GPU,
+                    "workload": {
+                        "lengths": {"kind": "geometric", "mean": 24.0, "max_length": 200},
+                        "arrivals": {"kind": "mmpp"},
+                    },
+                    "lengths_known": False,
+                    "load": 0.2,
+                    "deadline": 24.0,
+                    "objective": {**_PATIENT, "latency": 0.02},
+                },
+            ),
+            Scenario(
+                "ebatch/EPUR-Stairs-v0",
+                "a small LSTM that stays on chip, on an E-PUR whose step time has four stairs: a lane too many costs a stair",
+                {
+                    "accelerator": {"name": "epur", "replicas": 16},
+                    "network": "IMDB",
+                    "workload": "sentiment",
+                    "load": 0.7,
+                    "time_step_levels": [1, 2, 4, 8],
+                    "objective": {"energy": 0.25, "latency": 1.0, "credit": 2.0},
+                },
             ),
             Scenario(
                 "ebatch/Toy-v0",

@@ -8,6 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import CONTROLS, ActionCodec
+from ebatch_env.environment.fleet import AnySystem
+
+
+class LegalActions:
+    """What is legal on the machine that an observation shows; see `legal`.
+
+    Args:
+        system: what is acted on.
+        flat: whether the policy's actions are flat.
+    """
+
+    def __init__(self, system: AnySystem, *, flat: bool) -> None:
+        self._masks = np.stack([legal(machine.actions, flat=flat) for machine in system.machines])
+        self._layout = system.observations
+
+    def __call__(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Masks (E, M) for observations (E, D)."""
+        return np.asarray(self._masks[self._layout.machine_of(observation)])
 
 
 def legal(codec: ActionCodec, *, flat: bool) -> npt.NDArray[np.bool_]:

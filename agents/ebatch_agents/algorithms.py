@@ -73,6 +73,20 @@ def algorithm(name: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
+def algorithm_for(env_id: str) -> str:
+    """The algorithm that the scoreboard's agents are trained with on an id: see ``hyperparameters/algorithms.yml``.
+
+    Raises:
+        ValueError: the file names one that there is not.
+    """
+    with needs_extra("hyperparameters", "sb3"):
+        import yaml
+
+    file = resources.files("ebatch_agents").joinpath("hyperparameters", "algorithms.yml")
+    table = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return algorithm(table.get(env_id, table["default"])).name
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """How to train on an environment.
@@ -81,6 +95,7 @@ class Hyperparameters:
         n_envs: environments side by side.
         n_timesteps: decisions to train for.
         horizon: time constant of the discount in reference latencies (`TimedVecEnv`); None: gamma per decision.
+        teacher: the tuned policy that is imitated before the training (`imitation.imitate`); None: none.
         keywords: those of the algorithm's class.
         env_kwargs: those of the environment.
     """
@@ -88,6 +103,7 @@ class Hyperparameters:
     n_envs: int
     n_timesteps: int
     horizon: float | None
+    teacher: str | None
     keywords: Mapping[str, Any]
     env_kwargs: Mapping[str, Any]
 
@@ -97,22 +113,26 @@ def hyperparameters(
 ) -> Hyperparameters:
     """The hyperparameters for an id, from a file in rl-zoo3's format.
 
-    The file maps ids, and ``default`` for all others, to rl-zoo3's keys. One key of the file is ours, and rl-zoo3 does not
-    look at it: ``horizons`` maps ids and ``default`` to the horizon. A number written ``lin_0.001`` falls linearly to 0.
+    The file maps ids, and ``default`` for all others, to rl-zoo3's keys. Two keys of the file are ours, and rl-zoo3 does
+    not look at them: ``horizons`` and ``teachers`` map ids and ``default`` to the horizon and to the policy to imitate
+    first. A number written ``lin_0.001`` falls linearly to 0.
 
     Args:
         algo: one of `ALGORITHMS`.
         env_id: the id.
         config: the file; None: the one that comes with this package.
-        changes: entries to change, ``horizon`` among them.
+        changes: entries to change, ``horizon`` and ``teacher`` among them.
 
     Raises:
         ValueError: the file is not of that format, an unknown key, or a value out of range.
         OSError: the file cannot be read.
     """
-    entry, horizons, source = _entry(algo, env_id, config)
+    entry, ours, source = _entry(algo, env_id, config)
     changes = dict(changes or {})
-    horizon = changes.pop("horizon", horizons.get(env_id, horizons.get("default")))
+    horizon = changes.pop("horizon", ours["horizons"])
+    teacher = changes.pop("teacher", ours["teachers"])
+    if teacher is not None and not isinstance(teacher, str):
+        raise fail("teacher", teacher, "the name of a policy, or None")
     if horizon is not None:
         horizon = check_number("horizon", horizon, low=0.0, low_open=True)
     values = {**entry, **changes}
@@ -129,11 +149,11 @@ def hyperparameters(
             raise fail(f"hyperparameter of {algo} in {source}", name, f"one of {', '.join(sorted(known))}")
         if name in ("policy_kwargs", "replay_buffer_kwargs") and not isinstance(value, Mapping):
             raise fail(f"{name} in {source}", value, "a mapping (rl-zoo3's strings of code are not run)")
-    return Hyperparameters(n_envs, n_timesteps, horizon, values, dict(env_kwargs))
+    return Hyperparameters(n_envs, n_timesteps, horizon, teacher, values, dict(env_kwargs))
 
 
 def _entry(algo: str, env_id: str, config: str | Path | None) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The id's entry, the horizons, and what to call the file."""
+    """The id's entry, its values of the keys that are ours, and what to call the file."""
     with needs_extra("hyperparameters", "sb3"):
         import yaml
 
@@ -149,10 +169,13 @@ def _entry(algo: str, env_id: str, config: str | Path | None) -> tuple[dict[str,
     entry = table.get(env_id, table.get("default")) if isinstance(table, dict) else None
     if not isinstance(entry, dict):
         raise fail("config", source, f"a YAML file with a mapping for {env_id!r} or 'default'")
-    horizons = table.get("horizons", {})
-    if not isinstance(horizons, dict):
-        raise fail(f"horizons in {source}", horizons, "a mapping of ids or 'default' to reference latencies")
-    return dict(entry), horizons, source
+    ours = {}
+    for key, what in (("horizons", "reference latencies"), ("teachers", "names of policies")):
+        values = table.get(key, {})
+        if not isinstance(values, dict):
+            raise fail(f"{key} in {source}", values, f"a mapping of ids or 'default' to {what}")
+        ours[key] = values.get(env_id, values.get("default"))
+    return dict(entry), ours, source
 
 
 def _whole(value: Any) -> Any:

@@ -17,6 +17,15 @@ from ebatch_env.scoring.files import write_json
 FORMAT = 1
 
 
+def short_id(env_id: str) -> str:
+    """An id without "ebatch/" and version.
+
+    >>> short_id("ebatch/Toy-v0")
+    'Toy'
+    """
+    return env_id.removeprefix("ebatch/").rpartition("-v")[0]
+
+
 @dataclass(frozen=True)
 class Card:
     """What is known about a trained policy.
@@ -51,6 +60,11 @@ class Card:
     def env(self) -> str:
         """The id it was trained on."""
         return self.scenario.env
+
+    @property
+    def short(self) -> str:
+        """That id without "ebatch/" and version, as names of files have it."""
+        return short_id(self.env)
 
     def write(self, path: Path) -> None:
         """Write the card.

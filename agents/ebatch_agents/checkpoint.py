@@ -147,6 +147,8 @@ def _env_arrays(env: Any) -> dict[str, np.ndarray]:
     dynamics = env.dynamics
     arrays = {f.name: getattr(dynamics.systems, f.name) for f in fields(dynamics.systems) if f.name not in _SHARED}
     arrays |= {"track": dynamics._track, "observation": dynamics.observation, "mask": dynamics.mask}
+    if len(dynamics.system.machines) > 1:
+        arrays["on"] = dynamics.on
     return arrays | {name: getattr(env, name) for name in _OF_ENV if hasattr(env, name)}
 
 

@@ -40,6 +40,10 @@ def train(
     episodes: Annotated[int, typer.Option(help="Validation episodes of an evaluation.")] = 16,
     threads: Annotated[int, typer.Option(help="Threads of torch per agent.")] = 1,
     processes: Annotated[int, typer.Option(help="Agents to train at a time; the results do not depend on it.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="[ADDRESS]", help="Train on a Ray cluster, as with `ebatch evaluate --ray`."),
+    ] = None,
     checkpoint_seconds: Annotated[
         float | None,
         typer.Option(help="Least time between checkpoints; 0: at every rollout. [default: 3 % of the time at most]"),
@@ -63,6 +67,7 @@ def train(
             range(seed, seed + seeds),
             out=out,
             processes=processes,
+            ray=ray,
             resume=resume,
             progress=progress,
             steps=steps,

@@ -41,7 +41,8 @@ class TimedVecEnv(EBatchVecEnv):
         super().__init__(n_envs, **keywords)
         system = self.system
         self._scale = np.float32(system.requests / (system.lanes * self.horizon))
-        self._per_second = -1.0 / (self.horizon * system.saturation.latency_s)
+        # by machine (M,)
+        self._per_second = np.array([-1.0 / (self.horizon * m.saturation.latency_s) for m in system.machines])
         self._clock: FloatArray = np.zeros(n_envs)
         self.discount: FloatArray = np.ones(n_envs)
 
@@ -57,7 +58,7 @@ class TimedVecEnv(EBatchVecEnv):
         """Take one decision in every lane."""
         observation, reward, dones, infos = super().step_wait()
         clock = self.dynamics.systems.f[:, k.CLOCK].copy()
-        self.discount = np.exp(self._per_second * np.where(dones, 0.0, clock - self._clock))
+        self.discount = np.exp(self._per_second[self.dynamics.on] * np.where(dones, 0.0, clock - self._clock))
         self._clock = clock
         return observation, reward * self._scale, dones, infos
 

@@ -15,16 +15,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
-from ebatch_agents.acting import legal
+from ebatch_agents.acting import LegalActions
 from ebatch_agents.algorithms import algorithm
-from ebatch_agents.card import Card
+from ebatch_agents.card import Card, short_id
 from ebatch_agents.network import Architecture, NumpyNetwork, gaps
 from ebatch_agents.policy import SB3Policy, load_model
 from ebatch_agents.runs import versions
 from ebatch_agents.weights import NumpyPolicy
 from ebatch_env.compatibility import Interface, ScenarioVersion
 from ebatch_env.environment.dynamics import Dynamics
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import fail, needs_extra
 from ebatch_env.scoring.files import make_folder, whole_file
 from ebatch_env.scoring.jobs import build_system, system_keywords
@@ -115,7 +115,7 @@ def _array(tensor: Any) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
-def observations_of(system: System, policy: Any, count: int, seed: int = VALIDATION_SEED) -> npt.NDArray[np.float32]:
+def observations_of(system: AnySystem, policy: Any, count: int, seed: int = VALIDATION_SEED) -> npt.NDArray[np.float32]:
     """Observations to compare policies on, (count / `LANES`, `LANES`, D): the first half of the rows as ``policy`` plays
     episodes, the others drawn evenly from the observation space."""
     steps = count // LANES
@@ -136,11 +136,11 @@ def observations_of(system: System, policy: Any, count: int, seed: int = VALIDAT
     return np.concatenate([np.stack(rows), drawn]) if rows else drawn
 
 
-def compare(model: BaseAlgorithm, exported: NumpyPolicy, system: System, count: int = COMPARED) -> Comparison:
+def compare(model: BaseAlgorithm, exported: NumpyPolicy, system: AnySystem, count: int = COMPARED) -> Comparison:
     """Compare actions of model and export, states of an LSTM going along, on `observations_of`."""
     original = SB3Policy(model, system)
     network, shape = exported.network, exported.network.architecture
-    mask = legal(system.actions, flat=len(shape.outputs) == 1) if exported.card.masked else None
+    legal = LegalActions(system, flat=len(shape.outputs) == 1) if exported.card.masked else None
     different, explained, least = 0, 0, float("inf")
     states: list[Any] = [None, None]
     rows = observations_of(system, original, count)
@@ -149,7 +149,7 @@ def compare(model: BaseAlgorithm, exported: NumpyPolicy, system: System, count: 
         theirs, states[0] = original.predict(row, states[0], deterministic=True)
         ours, states[1] = exported.predict(row, states[1], deterministic=True)
         values, _ = network.outputs(row, network.start(len(row)) if before is None else before)
-        gap = gaps(values, shape.outputs, mask).min(axis=1)
+        gap = gaps(values, shape.outputs, None if legal is None else legal(row)).min(axis=1)
         other = (theirs.reshape(len(row), -1) != ours.reshape(len(row), -1)).any(axis=1)
         different += int(other.sum())
         explained += int((other & (gap <= ROUNDING * np.abs(values).max(axis=1))).sum())
@@ -204,7 +204,7 @@ def export(
     system = build_system(system_keywords(env_id, keywords))
     SB3Policy(model, system)  # the spaces fit
     shape, weights = convert(model)
-    stem = name or f"{algo}@{env_id.removeprefix('ebatch/').rpartition('-v')[0]}"
+    stem = name or f"{algo}@{short_id(env_id)}"
     if Path(stem).name != stem:
         raise fail("name", stem, "the name of a file")
     folder = make_folder(Path(out))
@@ -247,7 +247,7 @@ def _beside(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise fail("run.json", str(file), f"as `ebatch train` writes it ({error})") from None
 
 
-def _scores(system: System, policy: NumpyPolicy, env_id: str, name: str, episodes: int) -> dict[str, Any]:
+def _scores(system: AnySystem, policy: NumpyPolicy, env_id: str, name: str, episodes: int) -> dict[str, Any]:
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
     played = play(system, policy, seeds)
     records = [

@@ -11,15 +11,23 @@ from ebatch_env.scoring.policy import StoredPolicy
 FOLDER = "trained"
 
 
+def place() -> Path:
+    """The folder of this package's agents."""
+    return Path(str(resources.files("ebatch_agents"))) / FOLDER
+
+
 def shipped(folder: Path | None = None) -> dict[str, StoredPolicy]:
     """Names with their files: of every card in ``folder``; None: in this package.
 
     Raises:
         ValueError: a file there is no card.
     """
-    place = Path(str(resources.files("ebatch_agents"))) / FOLDER if folder is None else folder
-    cards = {path.stem: Card.read(path) for path in sorted(place.glob("*.json"))}
-    return {name: StoredPolicy(place / card.weights, _summary(card)) for name, card in cards.items()}
+    where = place() if folder is None else folder
+    cards = {path.stem: Card.read(path) for path in sorted(where.glob("*.json"))}
+    return {
+        name: StoredPolicy(where / card.weights, _summary(card), card.env, name.replace(f"@{card.short}", ""))
+        for name, card in cards.items()
+    }
 
 
 def _summary(card: Card) -> str:

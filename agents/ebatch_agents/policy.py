@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ebatch_agents.acting import legal, to_rows
+from ebatch_agents.acting import LegalActions, to_rows
 from ebatch_agents.algorithms import ALGORITHMS
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import fail
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class SB3Policy:
         ValueError: the model was trained with other observations or actions.
     """
 
-    def __init__(self, model: BaseAlgorithm, system: System) -> None:
+    def __init__(self, model: BaseAlgorithm, system: AnySystem) -> None:
         codec = system.actions
         self.flat = not hasattr(model.action_space, "nvec")
         for name, trained, wanted in (
@@ -40,7 +40,7 @@ class SB3Policy:
                 raise fail(f"the model's {name}", trained, f"the system's, {wanted}")
         self.model = model
         self._codec = codec
-        self._mask = legal(codec, flat=self.flat) if type(model).__name__ == "MaskablePPO" else None
+        self._mask = LegalActions(system, flat=self.flat) if type(model).__name__ == "MaskablePPO" else None
 
     def predict(
         self,
@@ -52,13 +52,13 @@ class SB3Policy:
         """Actions of the model; see `ebatch_env.scoring.policy.Policy`."""
         rows = np.atleast_2d(observation)
         starts = None if episode_start is None else np.atleast_1d(episode_start)
-        keywords = {} if self._mask is None else {"action_masks": np.tile(self._mask, (len(rows), 1))}
+        keywords = {} if self._mask is None else {"action_masks": self._mask(rows)}
         chosen, state = self.model.predict(rows, state, starts, deterministic, **keywords)
         actions = to_rows(np.asarray(chosen, dtype=np.int64).reshape(len(rows), -1), self._codec)
         return actions if observation.ndim == 2 else actions[0], state
 
 
-def load_zip(path: str | Path, system: System, *, trust: bool = False) -> SB3Policy:
+def load_zip(path: str | Path, system: AnySystem, *, trust: bool = False) -> SB3Policy:
     """Load an SB3 ``.zip`` as a policy; see `load_model`."""
     return SB3Policy(load_model(path, trust=trust), system)
 

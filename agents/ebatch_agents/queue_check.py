@@ -85,7 +85,7 @@ def check(case: Case) -> Found:
         )
         assert trained.folder is not None
         model = load_model(trained.folder.best, trust=True)
-    system = build_system(system_keywords(ENV_ID, {**keywords, "requests": case.requests}))
+    system = build_system(system_keywords(ENV_ID, {**keywords, "requests": case.requests})).machines[0]
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + case.episodes)
     best = OptimalQueue(system)
     optimal, greedy, learned = (

@@ -34,7 +34,8 @@ class Run:
         seed: 0..`MAX_SEED`, of the weights, of exploration, and of the episodes.
         steps: decisions to train for; the last rollout is finished.
         keywords: of the environment, in the place of the scenario's.
-        hyperparameters: as the algorithm's class takes them, ``lin_`` schedules as text; and ``n_envs`` and ``horizon``.
+        hyperparameters: as the algorithm's class takes them, ``lin_`` schedules as text; and ``n_envs``, ``horizon``
+            and ``teacher``.
         evaluations: how often the model is evaluated on the validation episodes, besides at the start.
         episodes: how many those are.
         threads: of torch.
@@ -75,7 +76,7 @@ class Run:
         """The command that does the same."""
         words = ["ebatch", "train", "--env", self.env, "--algo", self.algo, "--seed", self.seed, "--steps", self.steps]
         usual = hyperparameters(self.algo, self.env)
-        kept = {"n_envs": usual.n_envs, "horizon": usual.horizon, **usual.keywords}
+        kept = {"n_envs": usual.n_envs, "horizon": usual.horizon, "teacher": usual.teacher, **usual.keywords}
         for option, values, known in (
             ("--param", self.hyperparameters, kept),
             ("--set", self.keywords, {**usual.env_kwargs, "flat_actions": algorithm(self.algo).flat}),
@@ -123,17 +124,24 @@ class Folder:
             ValueError: the folder has a training already, and none, or one with other settings, is to be resumed.
             OSError: it cannot be written to.
         """
+        if not resume:
+            self.check_free()
         if self.settings.exists():
-            if not resume:
-                raise fail(
-                    "out", str(self.path.parent), f"another folder, or --resume: {self.path} has a training already"
-                )
             self._check_same()
             if self.checkpoint.exists():
                 return True
         make_folder(self.path)
         write_json(self.settings, {"settings": self.run.to_dict(), "command": self.run.command, "versions": versions()})
         return False
+
+    def check_free(self) -> None:
+        """Check that no training has begun here.
+
+        Raises:
+            ValueError: one has.
+        """
+        if self.settings.exists():
+            raise fail("out", str(self.path.parent), f"another folder, or --resume: {self.path} has a training already")
 
     def _check_same(self) -> None:
         try:

@@ -6,11 +6,11 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ebatch_agents.runs import MAX_SEED
+from ebatch_agents.runs import MAX_SEED, Folder
 from ebatch_agents.training import Evaluation, make_run, train
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scoring.pool import in_any_order
@@ -31,10 +31,11 @@ class Job:
     keywords: Mapping[str, Any] = field(default_factory=dict)  # further ones
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Folder:
         """Where it keeps its files."""
         settings = {name: value for name, value in self.keywords.items() if name in _OF_RUN}
-        return self.out / make_run(self.env_id, self.algo, seed=self.seed, **settings).name
+        run = make_run(self.env_id, self.algo, seed=self.seed, **settings)
+        return Folder(self.out / run.name, run)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train_seeds(
     *,
     out: str | Path,
     processes: int = 1,
+    ray: str | None = None,
     resume: bool = False,
     progress: Tell | None = None,
     **keywords: Any,
@@ -70,8 +72,10 @@ def train_seeds(
         env_id: the id.
         algo: the algorithm.
         seeds: what to train with.
-        out: folder for the trainings' folders.
+        out: folder for the trainings' folders; a cluster's machines must share it with this one.
         processes: trainings at a time. Changes no outcome.
+        ray: train on a Ray cluster instead, see `ebatch_env.scoring.cluster.connected`. Changes no outcome; a training
+            whose worker dies goes on from its last checkpoint.
         resume: go on where there is something to go on from; the others begin.
         progress: called about twice a second with the share done and what is going on.
         keywords: the others of `train`.
@@ -81,7 +85,7 @@ def train_seeds(
 
     Raises:
         ValueError: an argument out of range, or a folder that is in use or has a training with other settings.
-        OSError: files cannot be read or written.
+        OSError: files cannot be read or written, or no cluster is there.
     """
     check_integer("processes", processes, low=1)
     if not seeds or len(set(seeds)) != len(seeds):
@@ -89,9 +93,37 @@ def train_seeds(
     for seed in seeds:
         check_integer("seed", seed, low=0, high=MAX_SEED)
     jobs = [Job(env_id, algo, seed, Path(out), resume, keywords) for seed in seeds]
-    with _told([job.folder for job in jobs], progress):
-        done = {job.seed: outcome for job, outcome in in_any_order(_run, jobs, processes)}
-    return [done[seed] for seed in seeds]
+    return train_jobs(jobs, processes, progress, ray=ray, shared=Path(out))
+
+
+def train_jobs(
+    jobs: Sequence[Job],
+    processes: int = 1,
+    progress: Tell | None = None,
+    *,
+    ray: str | None = None,
+    shared: Path | None = None,
+) -> list[Outcome]:
+    """Do trainings, which may be on different environments; see `train_seeds`.
+
+    Args:
+        jobs: the trainings.
+        processes, progress, ray: as in `train_seeds`.
+        shared: a folder above all of the trainings' that every machine of the cluster has to see.
+
+    Returns:
+        Outcomes in the order of the jobs.
+    """
+    places = [job.folder.path for job in jobs]
+    if ray is not None:
+        # A worker that takes over from one that died finds the training begun.
+        for job in jobs:
+            if not job.resume:
+                job.folder.check_free()
+        jobs = [replace(job, resume=True) for job in jobs]
+    with _told(places, progress):
+        done = {job.folder.path: found for job, found in in_any_order(_run, jobs, processes, ray=ray, shared=shared)}
+    return [done[place] for place in places]
 
 
 def _run(job: Job) -> Outcome:

@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ebatch_agents import checkpoint
 from ebatch_agents.algorithms import algorithm, hyperparameters, with_schedules
 from ebatch_agents.discount import TimedVecEnv, discount_by_time
+from ebatch_agents.imitation import check_teacher, imitate
 from ebatch_agents.policy import SB3Policy
 from ebatch_agents.runs import EPISODES, EVALUATIONS, Folder, Run
 from ebatch_agents.speed import Speed, free_vec_env, measure
@@ -110,7 +111,9 @@ def make_run(
     chosen = {**found.env_kwargs, **(keywords or {})}
     if algorithm(algo).flat:
         chosen["flat_actions"] = True
-    values = {"n_envs": found.n_envs, "horizon": found.horizon, **found.keywords}
+    values = {"n_envs": found.n_envs, "horizon": found.horizon, "teacher": found.teacher, **found.keywords}
+    if found.teacher is not None:
+        check_teacher(algo, found.teacher)
     if found.horizon is not None:
         if "gamma" in (changes or {}):
             raise fail("gamma", values["gamma"], f"left out with horizon {found.horizon}, or horizon None")
@@ -178,7 +181,7 @@ def train(
         threads=threads,
     )
     folder = None if out is None else Folder(Path(out) / run.name, run)
-    with _threads(run.threads):
+    with torch_threads(run.threads):
         return _train(run, folder, resume, tensorboard, checkpoint_s, measure_speed)
 
 
@@ -187,6 +190,10 @@ def _train(
 ) -> Trained:
     go_on = folder is not None and folder.prepare(resume=resume)
     model, env = make_model(run)
+    teacher = run.hyperparameters.get("teacher")
+    if teacher is not None and not go_on:
+        imitate(model, env, teacher, run.env)
+        env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)
     watch = _Watch(run, env, folder, checkpoint_s)
@@ -210,6 +217,7 @@ def make_model(run: Run) -> tuple[BaseAlgorithm, EBatchVecEnv]:
     chosen = algorithm(run.algo)
     values = with_schedules(run.hyperparameters)
     n_envs, horizon = values.pop("n_envs"), values.pop("horizon")
+    values.pop("teacher", None)
     keywords = {**scenario(run.env).keywords, **run.keywords}
     env = EBatchVecEnv(n_envs, **keywords) if horizon is None else TimedVecEnv(n_envs, horizon=horizon, **keywords)
     if horizon is not None:
@@ -353,7 +361,8 @@ def _log_to_tensorboard(model: BaseAlgorithm, folder: Folder) -> None:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch work with so many threads inside; small networks are fastest with one."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ebatch_agents.acting import legal, to_rows
+from ebatch_agents.acting import LegalActions, to_rows
 from ebatch_agents.card import Card
 from ebatch_agents.network import NumpyNetwork, State, choose
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import fail, needs_extra
 
 
@@ -33,7 +33,7 @@ class NumpyPolicy:
     """
 
     def __init__(
-        self, card: Card, network: NumpyNetwork, system: System, *, transfer: bool = False, seed: int = 0
+        self, card: Card, network: NumpyNetwork, system: AnySystem, *, transfer: bool = False, seed: int = 0
     ) -> None:
         card.interface.check(system, transfer=transfer)
         if not transfer:
@@ -50,7 +50,7 @@ class NumpyPolicy:
         self.digest = card.sha256  # tells evaluations of different weights apart
         self._system = system
         self._rng = np.random.default_rng(seed)
-        self._mask = legal(codec, flat=flat) if card.masked else None
+        self._mask = LegalActions(system, flat=flat) if card.masked else None
 
     def predict(
         self,
@@ -68,7 +68,8 @@ class NumpyPolicy:
             raise fail("observation", f"shape {np.shape(observation)}", expected)
         values, state = self.network.outputs(rows, self._recall(state, episode_start, len(rows)))
         rng = None if deterministic or self.network.architecture.head != "logits" else self._rng
-        chosen = choose(values, self.network.architecture.outputs, self._mask, rng)
+        mask = None if self._mask is None else self._mask(rows)
+        chosen = choose(values, self.network.architecture.outputs, mask, rng)
         actions = to_rows(chosen, self._system.actions)
         return actions[0] if single else actions, state
 
@@ -86,7 +87,7 @@ class NumpyPolicy:
         return hidden, cell
 
 
-def load(path: str | Path, system: System, *, transfer: bool = False, seed: int = 0) -> NumpyPolicy:
+def load(path: str | Path, system: AnySystem, *, transfer: bool = False, seed: int = 0) -> NumpyPolicy:
     """Load ``FILE.safetensors``, or its card ``FILE.json``, as a policy.
 
     Args:

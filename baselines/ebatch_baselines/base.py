@@ -54,6 +54,8 @@ class Baseline:
     memory_size: ClassVar[int] = 0
 
     def __init__(self, system: System, **knobs: Any) -> None:
+        if not isinstance(system, System):
+            raise fail("system", type(system).__name__, "a System, one machine; make_policy makes a policy per machine")
         self.system = system
         known = {knob.name: knob for knob in self.knobs}
         for name, value in knobs.items():
@@ -66,14 +68,20 @@ class Baseline:
     @classmethod
     def tuned_knobs(cls, env_id: str) -> dict[str, Any] | None:
         """The knobs that ``ebatch tune`` found best on ``env_id``, or None if it was not tuned there."""
+        entry = cls.tuned_entry(env_id)
+        return None if entry is None else dict(entry["knobs"])
+
+    @classmethod
+    def tuned_entry(cls, env_id: str) -> dict[str, Any] | None:
+        """What ``ebatch tune`` wrote of this policy on ``env_id``: see `ebatch_env.scoring.tuning.Tuned.entry`."""
         stem = env_id.removeprefix("ebatch/")
         if "/" in stem or "\\" in stem:
             return None
         file = resources.files("ebatch_baselines").joinpath("tuned", f"{stem}.json")
         if not file.is_file():
             return None
-        entry = json.loads(file.read_text(encoding="utf-8")).get(cls.name)
-        return None if entry is None else dict(entry["knobs"])
+        entry: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")).get(cls.name)
+        return entry
 
     def plan(self, view: View) -> Plans:
         """Plans for the E environments of ``view``; no Python per environment."""

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ebatch_baselines.linear import REACH, Linear
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import build_system
+from ebatch_env.scoring.policy import PerMachine, Policy
 from ebatch_env.scoring.runner import REQUESTS_AT_ONCE, ROWS, play
 from ebatch_env.scoring.tuning import Tuned
 
@@ -92,7 +93,7 @@ def search(
 
 
 def _searched(
-    system: System,
+    system: AnySystem,
     seeds: Sequence[int],
     *,
     candidates: int,
@@ -105,7 +106,7 @@ def _searched(
     with needs_extra("the search", "cli"):
         from cmaes import CMA  # type: ignore[attr-defined]  # its package re-exports it without saying so
 
-    start = Linear(system).weights.ravel()
+    start = _family(system)[1][0].weights.ravel()
 
     def strategy(mean: FloatArray, number: int) -> CMA:
         bounds = np.tile([-REACH, REACH], (mean.size, 1))
@@ -134,20 +135,21 @@ def _searched(
     return found, spent
 
 
-def costs_of(system: System, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:
+def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:
     """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took.
 
     Any number of candidates and episodes gives the same costs as one candidate at a time.
     """
-    policy = Linear(system)
-    weights = candidates.reshape(len(candidates), *policy.weights.shape[1:])
+    policy, members = _family(system)
+    weights = candidates.reshape(len(candidates), *members[0].weights.shape[1:])
     pairs = [(candidate, episode) for candidate in range(len(candidates)) for episode in seeds]
     width = min(ROWS, max(1, REQUESTS_AT_ONCE // system.requests))
     played = []
     for first in range(0, len(pairs), width):
         block = pairs[first : first + width]
         rows = np.array([candidate for candidate, _ in block])
-        policy.weights = weights[rows[np.arange(ROWS) % len(block)]]  # `play` asks for so many rows, copies behind
+        for member in members:
+            member.weights = weights[rows[np.arange(ROWS) % len(block)]]  # `play` asks for so many rows, copies behind
         played += play(system, policy, [episode for _, episode in block], width)
     outcomes = []
     for first in range(0, len(played), len(seeds)):
@@ -155,6 +157,16 @@ def costs_of(system: System, candidates: FloatArray, seeds: Sequence[int]) -> li
         cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in mine]))
         outcomes.append((cost, sum(metrics.decisions for metrics in mine)))
     return outcomes
+
+
+def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
+    """The family's default, and the parts of it whose weights count: one for each machine, a row's place the same in all."""
+    if isinstance(system, Fleet):
+        members = [Linear(machine) for machine in system.machines]
+        made = iter(members)
+        return PerMachine(system, lambda machine: next(made)), members
+    policy = Linear(system)
+    return policy, [policy]
 
 
 def _best(found: Sequence[tuple[FloatArray, float]]) -> tuple[FloatArray, float]:

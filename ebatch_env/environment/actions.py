@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,11 @@ class Plans:
         """Broadcast each value to shape (``systems``,)."""
         values = (time_steps, admit, joins, order, shed)
         return cls(*(np.broadcast_to(np.asarray(v, dtype=np.int64), (systems,)) for v in values))
+
+
+def _steps_that_run(levels: Int64Array, table: CostTable) -> npt.NDArray[np.bool_]:
+    """Which levels of T a machine runs as they are."""
+    return np.asarray((levels <= table.max_time_steps) & ((levels == k.LONGEST) | (not table.whole_sequences)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +133,10 @@ class ActionCodec:
             "shed": int(fixed.shed),
         }
         levels = {c: all_levels[c] if c in chosen else np.array([only[c]], np.int64) for c in CONTROLS}
-        whole = table.whole_sequences
         rules = {
-            "time_steps": (levels["time_steps"] <= table.max_time_steps)
-            & (~np.bool_(whole) | (levels["time_steps"] == 0)),
+            "time_steps": _steps_that_run(levels["time_steps"], table),
             "admit": levels["admit"] <= lanes,
-            "joins": (levels["joins"] == 0) | (table.notifies and not whole),
+            "joins": (levels["joins"] == 0) | (table.notifies and not table.whole_sequences),
             "order": (levels["order"] == Order.FIRST_COME) | lengths_known,
             "shed": (levels["shed"] == 0) | has_deadlines,
         }
@@ -142,6 +145,13 @@ class ActionCodec:
                 raise fail(f"levels of {name}", levels[name].tolist(), "such that the machine allows at least one")
         legal = {c: rules[c] if c in chosen else np.ones(1, bool) for c in CONTROLS}
         return cls(levels, tuple(c for c in CONTROLS if c in chosen), bool(flat), legal, lanes)
+
+    def with_time_steps(self, levels: Int64Array, table: CostTable) -> ActionCodec:
+        """The same with other levels of T, where T is chosen, of which those are legal that ``table`` can run."""
+        if "time_steps" not in self.controls:
+            return self
+        legal = {**self.legal, "time_steps": _steps_that_run(levels, table)}
+        return replace(self, levels={**self.levels, "time_steps": levels}, legal=legal)
 
     @staticmethod
     def _listed(field: str, values: Any) -> tuple[Any, ...]:

@@ -29,16 +29,16 @@ from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
 from ebatch_env.workloads import compiled, lengths, modulated
-from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
+from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw, uniform
 
 SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
 N_STATE = 43  # fields the kernel writes; the machine's constants follow
 
 # Rows of `track`, (E, 6): arrival rate estimates, their weights so far, clock and arrivals when last observed.
 RATE_SHORT, RATE_LONG, WEIGHT_SHORT, WEIGHT_LONG, SEEN_CLOCK, SEEN_ARRIVALS = range(6)
-# Entries of `scales`, (2,): the reference latency (s); decisions after which an episode is truncated.
+# Entries of `scales`, (M, 2): the reference latency (s); decisions after which an episode is truncated.
 LATENCY, MAX_DECISIONS = range(2)
-# Rows of `forms`, (3, N_STATE): an observed x is written as gain * x / (scale + bend * abs(x)).
+# Rows of `forms`, (M, 3, N_STATE): an observed x is written as gain * x / (scale + bend * abs(x)).
 GAIN, SCALE, BEND = range(3)
 # Entries of `skip`, (E,): what a step does with a system.
 STEP, LEAVE, BEGIN = range(3)
@@ -217,22 +217,29 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
 
 @njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
-    e, count, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+    e, count, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
     streams, settings, rates, values, cdf, guide, draws,
 ):  # fmt: skip
     """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
 
-    Returns False if they could not be drawn.
+    With ``choose`` its machine is drawn first, as `Fleet.draw_machine` does; without, it is the one that e is on.
+    Returns False if the requests could not be drawn.
     """
+    machines = machine.shape[0]
+    if choose and machines > 1:
+        on[e] = np.int64(uniform(streams[e]) * machines)
+    m = known(on[e])
     status = DRAWN
     if count == 0:
-        count = np.int64(settings[REQUESTS])
+        count = np.int64(settings[m, REQUESTS])
         status = draw(
-            count, streams[e], settings, rates, values, cdf, guide, draws,
+            count, streams[e], settings[m], rates, values, cdf, guide, draws,
             rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
         )  # fmt: skip
     f = fs[e]
-    k.begin(count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers, machine, bins)
+    k.begin(
+        count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers[m], machine[m], bins
+    )
     track[e] = 0.0
     track[e, SEEN_CLOCK] = f[k.CLOCK]
     return status == DRAWN
@@ -263,11 +270,12 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def restart(
-        which, counts, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms, masks, constants,
-        streams, settings, rates, values, cdf, guide, draws, observation, mask,
+        which, counts, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms,
+        masks, constants, streams, settings, rates, values, cdf, guide, draws, observation, mask,
     ):  # fmt: skip
         """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
 
+        With ``choose`` each draws its machine, else it stays on that of ``on``.
         Returns False if some could not be drawn.
         """
         drawn = True
@@ -276,17 +284,20 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         for place in range(which.size):
             e = which[place]
             drawn &= _begin_one(
-                e, counts[place], fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
-            _observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales, forms, constants, observation[e])
-            _write_mask(is_[e], masks, mask[e])
+            m = known(on[e])
+            _observe(
+                0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], forms[m], constants[m], observation[e],
+            )  # fmt: skip
+            _write_mask(is_[e], masks[m], mask[e])
         return drawn
 
     @njit(**CACHED)
     def work(
-        control, me, threads, patience, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
-        track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
+        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j,
+        alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
         final_mask, scratch, marks, times, passes, plan, draws, flags,
     ):  # fmt: skip
         """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
@@ -318,17 +329,18 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             skip = uint8_row(control[SKIP], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
             streams = uint64_table(control[STREAMS], n, 3)
-            observation = float32_table(control[OBSERVATION], n, constants.size)
+            observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
             ended = uint8_table(control[ENDED], 2, n)
-            mask = int8_table(control[MASK], n, masks.shape[1])
+            mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
                 _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
                 if skip[e] == LEAVE:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
+                m = known(on[e])
                 over = False
                 held = 0.0
                 anew = skip[e] == BEGIN
@@ -339,21 +351,21 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         plan[c] = codes[c, known(index)]
                     requests = i[k.REQUESTS]
                     result = k.EMPTIED
-                    if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[MAX_DECISIONS]:
+                    if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[m, MAX_DECISIONS]:
                         result = k.decide(
-                            plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers, step_s, step_j, alone, machine,
-                            bins, scratch, marks, times, passes,
+                            plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
+                            machine[m], bins, scratch, marks, times, passes,
                         )  # fmt: skip
                     energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
                     each = 1.0 / requests
-                    terms[e, 0] = -price[0] * energy * each
-                    terms[e, 1] = -price[1] * integral * each
-                    terms[e, 2] = -price[2] * missed * each
-                    terms[e, 3] = -price[3] * shed * each
-                    terms[e, 4] = price[4] * (served + shed) * each
+                    terms[e, 0] = -price[m, 0] * energy * each
+                    terms[e, 1] = -price[m, 1] * integral * each
+                    terms[e, 2] = -price[m, 2] * missed * each
+                    terms[e, 3] = -price[m, 3] * shed * each
+                    terms[e, 4] = price[m, 4] * (served + shed) * each
                     reward[e] = terms[e, 0] + terms[e, 1] + terms[e, 2] + terms[e, 3] + terms[e, 4]
                     done = i[k.SERVED] + i[k.SHED] == requests
-                    over = done or i[k.DECISIONS] >= scales[MAX_DECISIONS]
+                    over = done or i[k.DECISIONS] >= scales[m, MAX_DECISIONS]
                     flags[0, e] = done
                     flags[1, e] = over and not done
                     ends += over
@@ -362,17 +374,18 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 while True:
                     if anew:
                         drawn &= _begin_one(
-                            e, 0, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                            e, 0, True, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip
-                    _observe(held, f, i, lanes, rf, ri, track[e], scales, forms, constants, observation[e])
-                    _write_mask(i, masks, mask[e])
+                        m = known(on[e])
+                    _observe(held, f, i, lanes, rf, ri, track[e], scales[m], forms[m], constants[m], observation[e])
+                    _write_mask(i, masks[m], mask[e])
                     if not (over and restarts):
                         break
-                    for m in range(observation.shape[1]):
-                        final_observation[e, m] = observation[e, m]
-                    for m in range(mask.shape[1]):
-                        final_mask[e, m] = mask[e, m]
+                    for place in range(observation.shape[1]):
+                        final_observation[e, place] = observation[e, place]
+                    for place in range(mask.shape[1]):
+                        final_mask[e, place] = mask[e, place]
                     over, anew, held = False, True, 0.0
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
                 if skip[e] == STEP:

@@ -17,17 +17,44 @@ import numpy.typing as npt
 from ebatch_env.environment.actions import MaskArray
 from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, restart
 from ebatch_env.environment.crew import Crew
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.state import Int64Array, Scratch, Systems, pack_machine
+from ebatch_env.simulator.state import Int64Array, Machine, Scratch, Systems, pack_machine
 from ebatch_env.trace import RequestTrace
-from ebatch_env.workloads.compiled import NO_LAW, StreamArray, law_of, stream_of
+from ebatch_env.workloads.compiled import NO_LAW, Law, StreamArray, law_of, stream_of
 
 __all__ = ["BEGIN", "LEAVE", "STEP", "Dynamics", "Streams"]
 
 SYSTEMS_PER_THREAD = 24  # with fewer systems another thread does not pay
+
+
+def _pack(system: System, *, record: bool) -> Machine:
+    """A machine for the kernel, cut to the lanes in use: then those of a fleet have arrays of the same shapes."""
+    known, lanes = system.lengths_known, system.lanes
+    machine = pack_machine(
+        system.table,
+        hold_s=system.hold_s,
+        longest=int(system.workload.lengths.max_length),
+        lengths_known=known,
+        drain=True,
+        ordered=known and bool((system.actions.levels["order"] != k.FIRST_COME).any()),
+        record=record,
+    )
+    return machine._replace(step_s=machine.step_s[:, : lanes + 1], step_j=machine.step_j[: lanes + 1])
+
+
+def _law(system: System) -> Law | None:
+    """How its work is drawn in compiled code, if it can be."""
+    return law_of(
+        system.workload,
+        requests=system.requests,
+        load=system.load,
+        throughput_rps=system.saturation.throughput_rps,
+        deadline_s=system.deadline_s,
+    )
 
 
 def _forms(system: System) -> npt.NDArray[np.float32]:
@@ -67,6 +94,9 @@ class Streams(Sequence[np.random.Generator]):
 class Dynamics:
     """E systems of one kind.
 
+    What belongs to a machine is in arrays whose first axis counts the machines of ``system``: one or, in a `Fleet`, M.
+    ``on``, int64 (E,), says which one each of the E is on. It is drawn anew at the beginning of an episode.
+
     Args:
         system: what they all are.
         n: their number E.
@@ -79,53 +109,43 @@ class Dynamics:
     ``cut``: how many episodes are over, and how many of them truncated.
     """
 
-    def __init__(self, system: System, n: int, threads: int | None = None, *, record: bool = True) -> None:
+    def __init__(self, system: AnySystem, n: int, threads: int | None = None, *, record: bool = True) -> None:
         self.system = system
         self._records = record
         self.n = n
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = max(1, min(cores, n // SYSTEMS_PER_THREAD)) if threads is None else max(1, min(threads, n))
-        codec = system.actions
-        known = system.lengths_known
-        self.machine = pack_machine(
-            system.table,
-            hold_s=system.hold_s,
-            longest=int(system.workload.lengths.max_length),
-            lengths_known=known,
-            drain=True,
-            ordered=known and bool((codec.levels["order"] != k.FIRST_COME).any()),
-            record=record,
-        )
+        codec, machines = system.actions, system.machines
+        self.on: Int64Array = np.zeros(n, np.int64)
         self.systems = s = Systems.empty(
             n, system.lanes, system.requests, int(system.workload.lengths.max_length), system.mix_edges
         )
-        self.scratch = [Scratch.of(system.lanes, system.table, system.requests) for _ in range(self.threads)]
+        largest = max((machine.table for machine in machines), key=lambda table: table.max_time_steps)
+        self.scratch = [Scratch.of(system.lanes, largest, system.requests) for _ in range(self.threads)]
         self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.ends, s.bits, s.levels, s.hist, s.bins)
-        self._rules = tuple(self.machine)
+        packed = [_pack(machine, record=record) for machine in machines]
+        self._machines = Machine(*(np.stack(arrays) for arrays in zip(*packed, strict=True)))
         self._track = np.zeros((n, 6))
-        self._scales = np.array([system.saturation.latency_s, system.max_decisions])
-        self._forms = _forms(system)
-        self._price = system.cost_per_unit()
+        self._scales = np.array([(machine.saturation.latency_s, machine.max_decisions) for machine in machines])
+        self._forms = np.stack([_forms(machine) for machine in machines])
+        self._price = np.stack([machine.cost_per_unit() for machine in machines])
+        self._constants = np.stack([machine.constants for machine in machines])
         self._address, self._limits, self._codes = codec.addressing(), codec.limits(), codec.level_table()
-        self._masks = np.stack([codec.mask(), codec.mask(hold=False)])
-        law = law_of(
-            system.workload,
-            requests=system.requests,
-            load=system.load,
-            throughput_rps=system.saturation.throughput_rps,
-            deadline_s=system.deadline_s,
-        )
-        self.draws_itself = law is not None  # no Python is needed to begin an episode
-        self._law = NO_LAW if law is None else law
-        self._draws = np.zeros((self.threads, system.requests + self._law.draws))
+        self._masks = np.stack([(m.actions.mask(), m.actions.mask(hold=False)) for m in machines])
+        laws = [_law(machine) for machine in machines]
+        self.draws_itself = None not in laws  # no Python is needed to begin an episode
+        known = [NO_LAW if law is None else law for law in laws]
+        self._law = (np.stack([law.settings for law in known]), *known[0][1:])  # the rest is the workload's
+        self._draws = np.zeros((self.threads, system.requests + known[0].draws))
         self._no_skip = np.full(n, STEP, np.uint8)
         self._no_streams: StreamArray = np.zeros((n, 3), np.uint64)
         self.observation = np.zeros((n, system.observations.size), np.float32)
-        self.mask: MaskArray = np.zeros((n, self._masks.shape[1]), np.int8)
+        self.mask: MaskArray = np.zeros((n, self._masks.shape[2]), np.int8)
         self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)
         shared = (
+            self.on,
             *self._state,
-            *self._rules,
+            *self._machines,
             self._track,
             self._scales,
             self._forms,
@@ -134,7 +154,7 @@ class Dynamics:
             self._limits,
             self._codes,
             self._masks,
-            system.constants,
+            self._constants,
             *self._law,
             self.final_observation,
             self.final_mask,
@@ -145,16 +165,32 @@ class Dynamics:
         ]
         self._crew = Crew(n, shared, own)
 
-    def restart(self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator]) -> None:
-        """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E)."""
+    def restart(
+        self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator], machine: int | None = None
+    ) -> None:
+        """Begin new episodes in the systems ``which``, each drawing its work from its own generator of ``rngs`` (E).
+
+        ``machine`` is the number of the one they are played on; None: each draws it too, before the work.
+        """
         which = np.asarray(which, np.int64)
         if self.draws_itself and isinstance(rngs, Streams):
-            self._begin(which, np.zeros(which.size, np.int64), rngs)
-        else:
-            self.load([self.system.sample_trace(rngs[e]) for e in which], which)
+            if machine is not None:
+                self.on[which] = machine
+            self._begin(which, np.zeros(which.size, np.int64), rngs, choose=machine is None)
+            return
+        system, traces, on = self.system, [], []
+        for e in which.tolist():
+            on.append(system.draw_machine(rngs[e]) if machine is None else machine)
+            traces.append(system.machines[on[-1]].sample_trace(rngs[e]))
+        self.load(traces, which, on)
 
-    def load(self, traces: Sequence[RequestTrace], which: Sequence[int] | Int64Array) -> None:
-        """Begin episodes on given ``traces`` in the systems ``which``."""
+    def load(
+        self,
+        traces: Sequence[RequestTrace],
+        which: Sequence[int] | Int64Array,
+        machines: Sequence[int] | Int64Array | None = None,
+    ) -> None:
+        """Begin episodes on given ``traces`` in the systems ``which``, on these machines; None: where each is."""
         which = np.asarray(which, np.int64)
         s = self.systems
         counts = np.zeros(which.size, np.int64)
@@ -172,23 +208,30 @@ class Dynamics:
             s.rf[e, k.ARRIVAL, :n] = trace.arrival_s
             s.rf[e, k.DEADLINE, :n] = trace.deadline_s
             s.ri[e, k.LENGTH, :n] = trace.length
-        self._begin(which, counts, None)
+        if machines is not None:
+            self.on[which] = machines
+        self._begin(which, counts, None, choose=False)
 
-    def _begin(self, which: Int64Array, counts: Int64Array, streams: Streams | None) -> None:
-        """Begin episodes in ``which`` on the ``counts`` requests in place, or with 0 on such as are drawn now."""
+    def _begin(self, which: Int64Array, counts: Int64Array, streams: Streams | None, *, choose: bool) -> None:
+        """Begin episodes in ``which`` on the ``counts`` requests in place, or with 0 on such as are drawn now.
+
+        With ``choose`` the machines are drawn first.
+        """
         self.observation = self.observation.copy()
         self.mask = self.mask.copy()
         drawn = restart(
             which,
             counts,
+            choose,
+            self.on,
             *self._state,
-            self.machine.machine,
-            self.machine.layers,
+            self._machines.machine,
+            self._machines.layers,
             self._track,
             self._scales,
             self._forms,
             self._masks,
-            self.system.constants,
+            self._constants,
             self._no_streams if streams is None else streams.addresses,
             *self._law,
             self._draws[0],
@@ -244,10 +287,15 @@ class Dynamics:
     def _not_drawn(self) -> ValueError:
         """The error for work that could not be drawn: the workload itself says it best."""
         try:
-            self.system.sample_trace(np.random.default_rng(0))
+            for machine in self.system.machines:
+                machine.sample_trace(np.random.default_rng(0))
         except ValueError as error:
             return error
         return ValueError(f"workload must draw {self.system.requests} requests, and did not: {self.system.workload!r}")
+
+    def playing(self, e: int) -> System:
+        """The machine that system ``e``'s episode is played on."""
+        return self.system.machines[int(self.on[e])]
 
     def metrics(self, e: int) -> EpisodeMetrics:
         """Metrics of system ``e``'s episode so far.
@@ -257,15 +305,16 @@ class Dynamics:
         """
         if not self._records:
             raise fail("record", False, "True: these dynamics keep no records to work metrics out of")
-        s, n = self.systems, int(self.systems.i[e, k.REQUESTS])
+        s, n, machine = self.systems, int(self.systems.i[e, k.REQUESTS]), self.playing(e)
         return episode_metrics(
-            self.system.table,
+            machine.table,
             self.system.lanes,
-            self._price,
+            self._price[self.on[e]],
             f=s.f[e],
             i=s.i[e],
             rf=s.rf[e, :, :n],
             hist=s.hist[e],
+            machine=machine.accelerator.name,
         )
 
     def close(self) -> None:

@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.dynamics import Dynamics
+from ebatch_env.environment.fleet import AnySystem, build_system
 from ebatch_env.environment.rewards import TERMS
-from ebatch_env.environment.system import System
 from ebatch_env.errors import check_choice, fail
+from ebatch_env.simulator.state import Int64Array
 from ebatch_env.trace import RequestTrace
 
 RENDER_MODES = ("human", "rgb_array", "ansi")
 FRAMES_PER_SECOND = 10
 
 
-def reset_trace(options: dict[str, Any] | None, system: System) -> RequestTrace | None:
-    """The trace given as ``reset(options={"trace": ...})``, if any; other options are refused."""
+class Choice(NamedTuple):
+    """What ``reset(options=...)`` says of the episode; None: it is drawn."""
+
+    trace: RequestTrace | None = None
+    machine: int | None = None
+
+
+def reset_choice(options: dict[str, Any] | None, system: AnySystem) -> Choice:
+    """Read ``{"trace": RequestTrace, "machine": name or number}``, either of which may be missing.
+
+    Raises:
+        ValueError: other options, a trace that the machines cannot play, no such machine.
+    """
     if options is None:
-        return None
-    if not isinstance(options, Mapping) or set(options) - {"trace", "reset_mask"}:
-        raise fail("options", options, "a mapping with keys among 'trace', 'reset_mask'")
-    trace = options.get("trace")
+        return Choice()
+    if not isinstance(options, Mapping) or set(options) - {"trace", "machine", "reset_mask"}:
+        raise fail("options", options, "a mapping with keys among 'trace', 'machine', 'reset_mask'")
+    chosen, trace = options.get("machine"), options.get("trace")
+    machine = None if chosen is None else _machine_number(chosen, system)
     if trace is None:
-        return None
+        return Choice(None, machine)
+    return Choice(_checked(trace, system if machine is None else system.machines[machine]), machine)
+
+
+def _machine_number(chosen: Any, system: AnySystem) -> int:
+    names = [machine.accelerator.name for machine in system.machines]
+    if isinstance(chosen, str) and names.count(chosen) == 1:
+        return names.index(chosen)
+    number = isinstance(chosen, (int, np.integer)) and not isinstance(chosen, (bool, np.bool_))
+    if number and 0 <= chosen < len(names):
+        return int(chosen)
+    raise fail("options['machine']", chosen, f"one of {names} that is there once, or a place in this list from 0 on")
+
+
+def begin_episodes(
+    dynamics: Dynamics, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator], choice: Choice
+) -> None:
+    """Begin episodes in the systems ``which`` as chosen; what is not, each draws from its generator of ``rngs`` (E)."""
+    if choice.trace is None:
+        dynamics.restart(which, rngs, choice.machine)
+        return
+    drawn = choice.machine is None
+    on = [dynamics.system.draw_machine(rngs[e]) if drawn else choice.machine for e in which]
+    dynamics.load([choice.trace] * len(on), which, np.array(on, np.int64))
+
+
+def _checked(trace: Any, system: AnySystem) -> RequestTrace:
     if not isinstance(trace, RequestTrace):
         raise fail("options['trace']", trace, "a RequestTrace")
     if trace.requests > system.requests:
@@ -83,7 +122,8 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
 
     ## Starting State
 
-    All lanes free, the clock at the first arrival. ``reset(options={"trace": RequestTrace(...)})`` plays a given trace.
+    All lanes free, the clock at the first arrival. ``reset(options={"trace": RequestTrace(...)})`` plays a given trace,
+    and ``options={"machine": "tpu"}`` a given one of several machines: its name, or its place in the list.
 
     ## Episode End
 
@@ -95,7 +135,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     | keyword | default | meaning |
     |---|---|---|
     | `network` | `"MNMT"` | name, `Network`, or its dict |
-    | `accelerator` | `"epur"` | name, `Accelerator`, `"module:Class"`, or dict |
+    | `accelerator` | `"epur"` | name, `Accelerator`, `"module:Class"`, or dict; or a list of several: each episode is played on one of them, see Several Machines |
     | `lanes` | 64 | lanes B of the batch |
     | `workload` | `"translation"` | name, workload, path of a CSV, `"module:Class"`, or dict |
     | `load` | 0.8 | arrival rate / saturated throughput of the machine, 1e-6..1000; a pair is a range drawn from anew each episode |
@@ -112,6 +152,14 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     | `reference_accelerator` | `accelerator` | the machine whose saturated throughput, latency and energy are the references of `load`, `deadline`, `hold` and the costs: with the same one, numbers on different machines compare |
     | `episode_metrics` | True | put `EpisodeMetrics` in ``info["episode_metrics"]`` when an episode ends |
     | `render_mode` | None | `human`, `rgb_array`, `ansi` |
+
+    ## Several Machines
+
+    With a list of accelerators one policy serves several machines. At the beginning of an episode its machine is drawn
+    from the environment's generator, all alike, and everything is relative to it: load, deadline, hold, costs, scales.
+    The observation's constant part shows which it is (``env.unwrapped.system.observations.machine_of(observation)``).
+    `time_steps` has the levels of all of them; those above a machine's limit are masked there and capped. ``system`` is a
+    `Fleet`, and ``system.machines`` holds a `System` for each.
 
     ## Vectorized
 
@@ -135,7 +183,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
         if not isinstance(episode_metrics, bool):
             raise fail("episode_metrics", episode_metrics, "True or False")
         self.render_mode = render_mode
-        self.system = System.build(**keywords)
+        self.system = build_system(**keywords)
         self.dynamics = Dynamics(self.system, 1, record=bool(episode_metrics) or render_mode is not None)
         self.action_space = self.system.actions.space
         self.observation_space: gym.spaces.Box = self.system.observations.space  # type: ignore[assignment]
@@ -148,11 +196,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Begin an episode; see Starting State."""
         super().reset(seed=seed)
-        trace = reset_trace(options, self.system)
-        if trace is None:
-            self.dynamics.restart((0,), (self.np_random,))
-        else:
-            self.dynamics.load((trace,), (0,))
+        begin_episodes(self.dynamics, (0,), (self.np_random,), reset_choice(options, self.system))
         self._ready = True
         if self.render_mode is not None:
             self._draw(new_episode=True)
@@ -193,7 +237,7 @@ class EBatchEnv(gym.Env[npt.NDArray[np.float32], Any]):
             from ebatch_env.environment.rendering import Renderer
 
             assert self.render_mode is not None
-            self._renderer = Renderer(self.system, self.render_mode)
+            self._renderer = Renderer(self.dynamics.playing(0), self.render_mode)
         if new_episode:
             self._renderer.begin(self.dynamics)
         else:

@@ -75,18 +75,25 @@ class Event:
 
 
 class History:
-    """The recent decisions of system 0 of a `Dynamics`, bounded in time and in number."""
+    """The recent decisions of system 0 of a `Dynamics`, bounded in time and in number.
+
+    ``system`` is the machine of the episode.
+    """
 
     def __init__(self, system: System) -> None:
-        self.system = system
-        self.span_s = WINDOW * system.saturation.latency_s
+        self._on(system)
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
 
     def begin(self, dynamics: Dynamics) -> None:
         """Forget everything: a new episode is in place."""
+        self._on(dynamics.playing(0))
         self.events.clear()
         self._see(dynamics)
         self.origin_s = self.clock_s
+
+    def _on(self, machine: System) -> None:
+        self.system = machine
+        self.span_s = WINDOW * machine.saturation.latency_s
 
     def _see(self, dynamics: Dynamics) -> None:
         state = dynamics.systems
@@ -121,7 +128,7 @@ class History:
     def _replay(self, before: IntArray, busy: int, dynamics: Dynamics) -> Round:
         """When each sequence's steps ran in each pass: the kernel keeps the runs of equal a, so replay them."""
         table, scratch = self.system.table, dynamics.scratch[0]
-        active, done = scratch.active(self.i), scratch.done(self.i)
+        active, done = scratch.active(self.i), scratch.done(self.i, table)
         request = np.unique(np.concatenate([done, before[k.REQUEST], self.lanes[k.REQUEST]]))
         request = request[request >= 0].astype(np.int32)
         lane, entered = self.ri[k.LANE, request], self.rf[k.START, request]

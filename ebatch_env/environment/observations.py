@@ -14,6 +14,7 @@ from ebatch_env.costs import CostTable
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.errors import FloatArray
 from ebatch_env.saturation import Saturation
+from ebatch_env.simulator.state import Int64Array
 
 END_BINS = 10  # lanes that end within 1, 2, 4, ..., 512 steps
 MIX_BINS = 8  # octiles of the workload's length distribution
@@ -90,6 +91,15 @@ class ObservationLayout:
             return value
         return np.asarray(field.scale * value / np.maximum(1.0 - np.abs(value), 1e-7), dtype=np.float64)
 
+    def machine_of(self, observation: npt.NDArray[np.floating]) -> Int64Array:
+        """Which machine each observation (..., D) shows, by its number, shape (...): there is one, number 0."""
+        return np.zeros(np.shape(observation)[:-1], np.int64)
+
+    def scale_text(self, n: int) -> str:
+        """The scale of field ``n`` as the table has it."""
+        field = self.fields[n]
+        return f"{field.scale:.6g}" if field.form in ("squash", "signed") else ""
+
     def write(self, values: dict[str, float]) -> npt.NDArray[np.float32]:
         """An observation (D,) with the given fields set and all others 0."""
         out = np.zeros(self.size, np.float32)
@@ -103,9 +113,9 @@ class ObservationLayout:
         """The fields as a table, for the docs."""
         rows = ["| index | name | unit | written as | scale | range | meaning |", "|---|---|---|---|---|---|---|"]
         for n, field in enumerate(self.fields):
-            scale = f"{field.scale:.6g}" if field.form in ("squash", "signed") else ""
             span = f"[{field.low:g}, {field.high:g}]"
-            rows.append(f"| {n} | `{field.name}` | {field.unit} | {field.form} | {scale} | {span} | {field.meaning} |")
+            written = f"{field.form} | {self.scale_text(n)} | {span}"
+            rows.append(f"| {n} | `{field.name}` | {field.unit} | {written} | {field.meaning} |")
         return "\n".join(rows)
 
 

@@ -30,6 +30,8 @@ class Renderer:
     def begin(self, dynamics: Dynamics) -> None:
         """A new episode is in place."""
         self.history.begin(dynamics)
+        if self._window is not None and self.painter is not None:
+            self.painter.pygame.display.set_caption(self.history.title())
 
     def record(self, dynamics: Dynamics) -> None:
         """A decision was carried out."""

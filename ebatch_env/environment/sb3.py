@@ -13,8 +13,8 @@ from gymnasium.utils import seeding
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices
 
 from ebatch_env.environment.dynamics import Dynamics, Streams
-from ebatch_env.environment.env import reset_trace
-from ebatch_env.environment.system import System
+from ebatch_env.environment.env import Choice, begin_episodes, reset_choice
+from ebatch_env.environment.fleet import build_system
 from ebatch_env.errors import check_integer
 
 
@@ -45,7 +45,7 @@ class EBatchVecEnv(VecEnv):
     ) -> None:
         check_integer("n_envs", n_envs, low=1)
         self.render_mode = render_mode
-        self.system = System.build(**keywords)
+        self.system = build_system(**keywords)
         self.dynamics = Dynamics(self.system, n_envs, threads, record=bool(episode_metrics))
         super().__init__(n_envs, self.system.observations.space, self.system.actions.space)
         self._episode_metrics = bool(episode_metrics)
@@ -59,7 +59,7 @@ class EBatchVecEnv(VecEnv):
         self._started = time.time()
 
     def reset(self) -> npt.NDArray[np.float32]:
-        """Begin an episode in every lane; ``seed()`` and ``set_options({"trace": ...})`` take effect now."""
+        """Begin an episode in every lane; ``seed()`` and ``set_options({"trace": ..., "machine": ...})`` take effect now."""
         for e, seed in enumerate(self._seeds):
             if seed is not None:
                 self._streams.replace(e, seeding.np_random(seed)[0])
@@ -104,14 +104,13 @@ class EBatchVecEnv(VecEnv):
         return dynamics.observation, dynamics.reward.astype(np.float32), dones, infos
 
     def _begin(self) -> None:
-        """Begin every lane: on the trace given by ``set_options``, or on drawn work."""
-        every = np.arange(self.num_envs)
-        traces = [reset_trace(options, self.system) for options in self._options]
-        drawn = np.array([trace is None for trace in traces])
+        """Begin every lane as ``set_options`` said, all that is drawn at once."""
+        choices = [reset_choice(options, self.system) for options in self._options]
+        drawn = np.array([choice == Choice() for choice in choices])
         if drawn.any():
-            self.dynamics.restart(every[drawn], self._streams)
-        if not drawn.all():
-            self.dynamics.load([trace for trace in traces if trace is not None], every[~drawn])
+            self.dynamics.restart(np.flatnonzero(drawn), self._streams)
+        for e in np.flatnonzero(~drawn).tolist():
+            begin_episodes(self.dynamics, (e,), self._streams, choices[e])
 
     def _last_info(self, e: int, observation: npt.NDArray[np.float32]) -> dict[str, Any]:
         dynamics = self.dynamics

@@ -177,6 +177,15 @@ class System:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
     @property
+    def machines(self) -> tuple[System, ...]:
+        """The machines that an episode may be played on, each a system: this one. A `Fleet` has several."""
+        return (self,)
+
+    def draw_machine(self, rng: np.random.Generator) -> int:
+        """The number of an episode's machine, 0: there is nothing to draw."""
+        return 0
+
+    @property
     def deadline_s(self) -> float | None:
         """A request's deadline after its arrival (s)."""
         return None if self.deadline is None else self.deadline * self.saturation.latency_s

@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ebatch_env.environment.dynamics import BEGIN, LEAVE, STEP, Dynamics, Streams
-from ebatch_env.environment.env import reset_trace
+from ebatch_env.environment.env import begin_episodes, reset_choice
+from ebatch_env.environment.fleet import build_system
 from ebatch_env.environment.rewards import TERMS
-from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 
 
@@ -63,7 +63,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         if max_episode_steps is not None:
             keywords["max_decisions"] = max_episode_steps
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.system = System.build(**keywords)
+        self.system = build_system(**keywords)
         self.dynamics = Dynamics(self.system, self.num_envs, threads, record=bool(episode_metrics))
         self.single_action_space = self.system.actions.space
         self.single_observation_space = self.system.observations.space
@@ -88,12 +88,8 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
                     "options['reset_mask']", mask, f"a bool array of shape ({self.num_envs},) with one True at least"
                 )
             which = np.flatnonzero(mask)
-        trace = reset_trace(options, self.system)
-        streams = self._seed(seed, which)
-        if trace is None:
-            self.dynamics.restart(which, streams)
-        else:
-            self.dynamics.load([trace] * which.size, which)
+        choice = reset_choice(options, self.system)
+        begin_episodes(self.dynamics, which, self._seed(seed, which), choice)
         self._over[which] = False
         self._any_over = bool(self._over.any())
         return self.dynamics.observation, self._info()

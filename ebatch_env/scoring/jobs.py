@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ import numba
 import numpy as np
 
 import ebatch_env
+from ebatch_env.environment.fleet import AnySystem
+from ebatch_env.environment.fleet import build_system as build
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.policy import Policy, make_policy
+from ebatch_env.scoring.policy import AGENTS, PerMachine, Policy, agents_of, make_policy
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import Lengths, TraceWorkload
 
@@ -57,7 +59,13 @@ class PolicySpec:
         name, *settings = text.split(",")
         return cls(text, name, dict(parse_setting(setting, "policy") for setting in settings))
 
-    def make(self, system: System, env_id: str) -> Policy:
+    def on(self, env_id: str) -> list[PolicySpec]:
+        """The policies that this stands for on an environment: itself, but for `AGENTS`, perhaps none."""
+        if self.spec != AGENTS:
+            return [self]
+        return [replace(self, label=label, spec=name) for label, name in agents_of(env_id).items()]
+
+    def make(self, system: AnySystem, env_id: str) -> Policy:
         """The policy itself.
 
         Raises:
@@ -115,7 +123,7 @@ class AsRecorded:
 def system_keywords(
     env_id: str, overrides: Mapping[str, Any] | None = None, trace: str | os.PathLike[str] | RequestTrace | None = None
 ) -> dict[str, Any]:
-    """Keywords of `System.build` for an id.
+    """Keywords of an environment's system for an id.
 
     Args:
         env_id: a registered id.
@@ -147,19 +155,20 @@ def system_keywords(
     return keywords
 
 
-def is_whole_trace(system: System) -> bool:
-    """Whether every episode replays the same complete trace."""
+def is_whole_trace(system: AnySystem) -> bool:
+    """Whether every episode replays the same complete trace, on the same machine."""
     work = system.workload
     recorded = work.workload if isinstance(work, AsRecorded) else work
     same_load = isinstance(work, AsRecorded) or system.load[0] == system.load[1]
-    return isinstance(recorded, TraceWorkload) and same_load and system.requests == recorded.requests.requests
+    whole = isinstance(recorded, TraceWorkload) and system.requests == recorded.requests.requests
+    return whole and same_load and len(system.machines) == 1
 
 
-def build_system(keywords: Mapping[str, Any]) -> System:
-    """`System.build`, remembering the last few: a process plays many blocks of episodes on one system.
+def build_system(keywords: Mapping[str, Any]) -> AnySystem:
+    """`fleet.build_system`, remembering the last few: a process plays many blocks of episodes on one system.
 
     Raises:
-        ValueError: as `System.build`; also for what cannot be imported or is of the wrong type.
+        ValueError: as that; also for what cannot be imported or is of the wrong type.
     """
     try:
         return _system(pickle.dumps(dict(keywords)))
@@ -168,12 +177,14 @@ def build_system(keywords: Mapping[str, Any]) -> System:
 
 
 @lru_cache(maxsize=8)
-def _system(keywords: bytes) -> System:
-    return System.build(**pickle.loads(keywords))
+def _system(keywords: bytes) -> AnySystem:
+    return build(**pickle.loads(keywords))
 
 
-def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, seed: int) -> str:
+def fingerprint(system: AnySystem, policy: Policy, spec: PolicySpec, env_id: str, seed: int) -> str:
     """A digest of everything that an episode's outcome depends on, code and versions included: 16 hex digits."""
+    if isinstance(policy, PerMachine):  # the machines stand in the system
+        policy = policy.policies[0]
     tuned = getattr(type(policy), "tuned_knobs", None)
     parts = {
         "system": system,
@@ -182,13 +193,21 @@ def fingerprint(system: System, policy: Policy, spec: PolicySpec, env_id: str, s
         "knobs": {**((tuned(env_id) if callable(tuned) else None) or {}), **spec.knobs},
         "env": env_id,
         "seed": seed,
-        "versions": [sys.version_info[:2], np.__version__, numba.__version__, ebatch_env.__version__],
-        "code": [
-            _package_digest(),
-            _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
-        ],
+        "installation": installation(),
+        "code": _folder_digest(getattr(sys.modules.get(type(policy).__module__), "__file__", None)),
     }
     return hashlib.sha256(json.dumps(_canonical(parts), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def installation() -> tuple[str, ...]:
+    """What an episode's outcome depends on that is the same for all: versions, and a digest of this package's code."""
+    return (
+        f"Python {sys.version_info[0]}.{sys.version_info[1]}",
+        f"numpy {np.__version__}",
+        f"numba {numba.__version__}",
+        f"ebatch-env {ebatch_env.__version__}",
+        f"code {_package_digest()[:16]}",
+    )
 
 
 def _canonical(value: Any) -> Any:

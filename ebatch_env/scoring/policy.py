@@ -2,9 +2,11 @@
 
 This package knows no policy. Distributions announce theirs through four entry-point groups:
 
-* ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`. Optional attributes:
-  ``knobs`` (a tuple of `Knob`), and ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
-* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``.
+* ``ebatch_env.policies``: name -> class. ``cls(system, **knobs)`` makes a policy for a `System`, which is one machine;
+  on a `Fleet` of several each machine gets one (`PerMachine`). Optional attributes: ``knobs`` (a tuple of `Knob`), and
+  ``tuned_knobs(env_id)`` (a class method: the knobs tuned for an id, or None).
+* ``ebatch_env.policy_files``: file suffix without its dot -> function ``load(path, system, **knobs)``; ``system`` may
+  be a `Fleet`.
 * ``ebatch_env.policy_libraries``: name -> function that returns the files that have a name of their own, as a mapping of
   names to `StoredPolicy`.
 * ``ebatch_env.trainers``: name -> object with ``knobs`` and ``trial`` (`Trainer`): what `ebatch tune` can tune besides.
@@ -22,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 
@@ -29,6 +32,7 @@ POLICIES = "ebatch_env.policies"
 POLICY_FILES = "ebatch_env.policy_files"
 POLICY_LIBRARIES = "ebatch_env.policy_libraries"
 TRAINERS = "ebatch_env.trainers"
+AGENTS = "agents"  # in the place of a name: every stored policy that is made for the environment at hand
 
 
 @runtime_checkable
@@ -136,6 +140,63 @@ def trainer(name: str) -> Trainer | None:
 PolicyFactory = Callable[..., Policy]
 
 
+class PerMachine:
+    """A policy for each machine of a fleet: every observation goes to that of the machine it shows.
+
+    Args:
+        fleet: the machines.
+        make: makes the policy for one of them.
+
+    Attributes:
+        policies: the policies, in the order of the machines.
+
+    Raises:
+        ValueError: what was made has no ``predict``.
+    """
+
+    def __init__(self, fleet: Fleet, make: Callable[[System], Policy]) -> None:
+        self.policies = tuple(make(machine) for machine in fleet.machines)
+        for policy in self.policies:
+            if not isinstance(policy, Policy):
+                raise fail("policy", policy, "an object with a method predict")
+        self._layout = fleet.observations
+
+    def predict(
+        self,
+        observation: npt.NDArray[np.float32],
+        state: Any = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Actions for observations (E, D) or (D,); see `Policy`. The state holds that of each machine's policy."""
+        rows = np.asarray(observation, dtype=np.float32)
+        single = rows.ndim == 1
+        rows = np.atleast_2d(rows)
+        if rows.ndim != 2 or rows.shape[1] != self._layout.size or not rows.size:
+            expected = f"of shape (E, {self._layout.size}), E at least 1, or ({self._layout.size},)"
+            raise fail("observation", f"shape {np.shape(observation)}", expected)
+        starts = None if episode_start is None else np.atleast_1d(episode_start)
+        states = [None] * len(self.policies) if state is None else list(state)
+        on = self._layout.machine_of(rows)
+        chosen: npt.NDArray[np.int64] | None = None
+        for number, policy in enumerate(self.policies):
+            mine = on == number
+            if not mine.any():
+                continue
+            # Each is asked for as many rows as there are, copies of one of its own in the place of the others': its
+            # state keeps its shape, whatever it is, and sums round the same whoever plays beside.
+            take = np.where(mine, np.arange(len(rows)), int(np.argmax(mine)))
+            actions, states[number] = policy.predict(
+                rows[take], states[number], None if starts is None else starts[take], deterministic
+            )
+            if chosen is None:
+                chosen = np.array(actions)
+            else:
+                chosen[mine] = np.asarray(actions)[mine]
+        assert chosen is not None
+        return chosen[0] if single else chosen, tuple(states)
+
+
 @dataclass(frozen=True)
 class StoredPolicy:
     """A policy kept in a file, under a name.
@@ -143,10 +204,14 @@ class StoredPolicy:
     Attributes:
         path: the file, with a registered suffix.
         summary: one line for lists.
+        env: the id it is made for; "" if it is made for none in particular.
+        label: what to call it among the policies of that id; "" for its name.
     """
 
     path: Path
     summary: str
+    env: str = ""
+    label: str = ""
 
 
 def stored_policies() -> dict[str, StoredPolicy]:
@@ -155,6 +220,16 @@ def stored_policies() -> dict[str, StoredPolicy]:
     for point in sorted(entry_points(group=POLICY_LIBRARIES), key=lambda p: p.name):
         found |= point.load()()
     return found
+
+
+def agents_of(env_id: str) -> dict[str, str]:
+    """What `AGENTS` stands for on an environment: labels, without the id so that they line up in tables, with names."""
+    made = {name: stored for name, stored in stored_policies().items() if stored.env == env_id}
+    labels = [stored.label for stored in made.values()]
+    return {
+        name if not stored.label or labels.count(stored.label) > 1 else stored.label: name
+        for name, stored in made.items()
+    }
 
 
 def policy_names() -> dict[str, str]:
@@ -182,9 +257,9 @@ def policy_class(name: str) -> PolicyFactory:
 
 
 def make_policy(
-    spec: str | Path, system: System, env_id: str | None = None, knobs: Mapping[str, Any] | None = None
+    spec: str | Path, system: AnySystem, env_id: str | None = None, knobs: Mapping[str, Any] | None = None
 ) -> Policy:
-    """Make a policy for ``system``.
+    """Make a policy for ``system``; a class makes one per machine, all with the same knobs.
 
     Args:
         spec: a registered name, a ``module:Class``, or a file with a registered suffix.
@@ -208,4 +283,6 @@ def make_policy(
     if tuned is not None and env_id is not None:
         values.update(tuned(env_id) or {})
     values.update(knobs or {})
+    if isinstance(system, Fleet):
+        return PerMachine(system, lambda machine: factory(machine, **values))
     return factory(system, **values)

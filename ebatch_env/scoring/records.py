@@ -22,6 +22,7 @@ class EpisodeRecord:
         episode: its number i, from 0.
         seed: what its requests were drawn with: the evaluation's seed + i.
         energy_parts: joules by component; machines differ in their components.
+        machine: name of the accelerator; episodes of one environment may be played on several.
 
     The others are those of `EpisodeMetrics`; NaN where nothing was served.
     """
@@ -49,6 +50,7 @@ class EpisodeRecord:
     rounds: int
     holds: int
     energy_parts: Mapping[str, float]
+    machine: str = ""
 
     @classmethod
     def of(cls, env: str, policy: str, episode: int, seed: int, metrics: EpisodeMetrics) -> EpisodeRecord:

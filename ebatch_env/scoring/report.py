@@ -79,14 +79,18 @@ def caption(records: Sequence[EpisodeRecord]) -> str:
 
 def write_table_files(folder: Path, records: Sequence[EpisodeRecord]) -> None:
     """Write ``episodes.csv`` and ``episodes.parquet``: a row per record, cells empty where there is no value."""
+    write_rows(folder / "episodes", [record.row() for record in records])
+
+
+def write_rows(stem: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``<stem>.csv`` and ``<stem>.parquet``: cells are empty where a row has no value or no such column."""
     pa, csv, parquet = (_untyped(name) for name in ("pyarrow", "pyarrow.csv", "pyarrow.parquet"))
-    rows = [record.row() for record in records]
     columns = list(dict.fromkeys(name for row in rows for name in row))  # machines differ in their energy components
     kinds = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
     table = pa.table({name: pa.array([row.get(name) for row in rows], kinds[_kind(rows, name)]) for name in columns})
-    with whole_file(folder / "episodes.csv") as part:
+    with whole_file(stem.with_name(stem.name + ".csv")) as part:
         csv.write_csv(table, part, csv.WriteOptions(quoting_style="needed"))
-    with whole_file(folder / "episodes.parquet") as part:
+    with whole_file(stem.with_name(stem.name + ".parquet")) as part:
         parquet.write_table(table, part)
 
 

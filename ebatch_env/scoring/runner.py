@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from ebatch_env.environment.dynamics import Dynamics
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.metrics import EpisodeMetrics
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, is_whole_trace, system_keywords
 from ebatch_env.scoring.policy import Policy
-from ebatch_env.scoring.pool import in_any_order
+from ebatch_env.scoring.pool import at_once, in_any_order
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.seeds import EVALUATION_SEED, SEEDS_PER_USE
 from ebatch_env.trace import RequestTrace
@@ -35,7 +35,7 @@ ROWS = 64
 REQUESTS_AT_ONCE = 4_000_000  # requests of the episodes side by side, together: bounds the memory
 
 
-def play(system: System, policy: Policy, seeds: Sequence[int], num_envs: int | None = None) -> list[EpisodeMetrics]:
+def play(system: AnySystem, policy: Policy, seeds: Sequence[int], num_envs: int | None = None) -> list[EpisodeMetrics]:
     """Play the episodes drawn with ``seeds`` to their ends.
 
     An episode is the one that ``gym.make(...)`` plays after ``reset(seed=...)`` with ``predict(deterministic=True)``.
@@ -56,7 +56,7 @@ def play(system: System, policy: Policy, seeds: Sequence[int], num_envs: int | N
     return [metrics for block in blocks for metrics in _play_block(system, policy, block)]
 
 
-def _play_block(system: System, policy: Policy, seeds: Sequence[int]) -> list[EpisodeMetrics]:
+def _play_block(system: AnySystem, policy: Policy, seeds: Sequence[int]) -> list[EpisodeMetrics]:
     n = len(seeds)
     dynamics = Dynamics(system, n, threads=1)
     dynamics.restart(range(n), [seeding.np_random(seed)[0] for seed in seeds])
@@ -120,6 +120,7 @@ def evaluate(
     *,
     num_envs: int | None = None,
     processes: int = 1,
+    ray: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     trace: str | os.PathLike[str] | RequestTrace | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -130,11 +131,13 @@ def evaluate(
 
     Args:
         env_ids: ids of environments.
-        policies: what to evaluate; a string is read by `PolicySpec.parse`.
+        policies: what to evaluate; a string is read by `PolicySpec.parse`. ``agents`` stands for the stored policies made
+            for the environment at hand, of which there may be none.
         episodes: per environment and policy; None: 32, or 1 where a whole trace is replayed.
         seed: of episode 0; episode i has ``seed + i``.
         num_envs: episodes side by side in a process, 1..64; None: as many as memory allows. Changes no result.
         processes: how many play at a time. Changes no result.
+        ray: work on a Ray cluster instead, see `ebatch_env.scoring.cluster.connected`. Changes no result.
         overrides: keywords of the environment that replace the scenario's.
         trace: requests to replay instead of the scenario's workload, see `system_keywords`.
         out: folder in which finished blocks of episodes are kept, under ``parts``; a later call takes up what is there
@@ -148,7 +151,7 @@ def evaluate(
 
     Raises:
         ValueError: an argument out of range, an unknown name, or nothing to evaluate.
-        OSError: the trace cannot be read, or ``out`` not be written.
+        OSError: the trace cannot be read, ``out`` not be written, or no cluster is there.
     """
     ids = [env_ids] if isinstance(env_ids, str) else list(env_ids)
     specs = [policy if isinstance(policy, PolicySpec) else PolicySpec.parse(policy) for policy in policies]
@@ -170,7 +173,10 @@ def evaluate(
         keywords = system_keywords(env_id, overrides, trace)
         system = build_system(keywords)
         count = _episodes(system, episodes)
-        for spec in specs:
+        here = [one for spec in specs for one in spec.on(env_id)]
+        for spec in here:
+            if [one.label for one in here].count(spec.label) > 1:
+                raise fail("policy", spec.label, f"given once only, on {env_id}")
             try:
                 policy = spec.make(system, env_id)
             except ValueError as error:
@@ -185,30 +191,32 @@ def evaluate(
 
     parts = None if out is None else Path(out) / "parts"
     done: dict[tuple[str, str, int], EpisodeRecord] = {}
-    blocks: list[Block] = []
     for job in jobs:
         wanted = set(job.episodes)
         kept = {r.episode: r for r in _kept(parts, job.key) if r.episode in wanted}
         done |= {(r.env, r.policy, r.episode): r for r in kept.values()}
-        width = min(ROWS if num_envs is None else num_envs, -(-len(job.episodes) // processes))
-        left = [episode for episode in job.episodes if episode not in kept]
-        blocks += [
-            Block(job.env, job.keywords, job.policy, seed, tuple(left[i : i + width]), num_envs, job.key)
-            for i in range(0, len(left), width)
-        ]
     total = sum(len(job.episodes) for job in jobs)
     if progress is not None:
         progress(len(done), total)
-    for block, records in in_any_order(play_block, blocks, processes):
-        if parts is not None:
-            _keep(parts, block, records)
-        done |= {(r.env, r.policy, r.episode): r for r in records}
-        if progress is not None:
-            progress(len(done), total)
+    with at_once(processes, ray if len(done) < total else None) as workers:
+        blocks = [block for job in jobs for block in _left(job, done, workers)]
+        for block, records in in_any_order(play_block, blocks, processes, ray=ray):
+            if parts is not None:
+                _keep(parts, block, records)
+            done |= {(r.env, r.policy, r.episode): r for r in records}
+            if progress is not None:
+                progress(len(done), total)
     return [done[job.env, job.policy.label, episode] for job in jobs for episode in job.episodes]
 
 
-def _episodes(system: System, episodes: int | None) -> int:
+def _left(job: Block, done: Mapping[tuple[str, str, int], EpisodeRecord], workers: int) -> list[Block]:
+    """The episodes of ``job`` that are not done, in blocks for some workers to share."""
+    width = min(job.num_envs or ROWS, -(-len(job.episodes) // workers))
+    left = [episode for episode in job.episodes if (job.env, job.policy.label, episode) not in done]
+    return [replace(job, episodes=tuple(left[i : i + width])) for i in range(0, len(left), width)]
+
+
+def _episodes(system: AnySystem, episodes: int | None) -> int:
     if not is_whole_trace(system):
         return EPISODES if episodes is None else episodes
     if episodes not in (None, 1):

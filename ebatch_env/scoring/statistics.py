@@ -96,18 +96,25 @@ def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
     """The 95 % interval of the mean of ``values`` (n,) by Student's t; NaN if n < 2.
 
     For means over a few seeds, which are close to normal: a percentile bootstrap of 4 to 8 values would be too narrow.
-    The quantile is the expansion of Abramowitz and Stegun 26.7.5, within 0.02 % from 6 values on and 1 % at 3; of 2
-    values the interval comes out a ninth too narrow.
+    See `student` for how exact it is.
     """
     found = np.asarray(values, dtype=np.float64)
     if found.size < 2:
         return np.nan, np.nan
-    z, v = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), found.size - 1
+    reach = student(found.size - 1) * float(found.std(ddof=1)) / math.sqrt(found.size)
+    return float(found.mean()) - reach, float(found.mean()) + reach
+
+
+def student(freedom: float) -> float:
+    """Half the width of a 95 % interval in standard errors, by Student's t with ``freedom`` degrees of freedom.
+
+    The quantile is the expansion of Abramowitz and Stegun 26.7.5, within 0.02 % from 5 degrees on and 1 % at 2; with 1 it
+    comes out a ninth too small.
+    """
+    z, v = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), freedom
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    t += (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    reach = t * float(found.std(ddof=1)) / math.sqrt(found.size)
-    return float(found.mean()) - reach, float(found.mean()) + reach
+    return t + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
 
 
 def stratified_interval(strata: Sequence[FloatArray]) -> tuple[float, float]:

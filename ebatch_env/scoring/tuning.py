@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ebatch_env.environment.system import System
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
@@ -76,6 +76,7 @@ def tune(
     *,
     decisions: int | None = None,
     processes: int = 1,
+    ray: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     studies: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -95,15 +96,16 @@ def tune(
         decisions: the budget in the environment's decisions per policy, in the place of ``trials``: a policy is tried until
             they are used up, a trainer divides them among `TRAINER_TRIALS` trials.
         processes: policies tuned at a time. Changes no result.
+        ray: work on a Ray cluster instead, see `ebatch_env.scoring.cluster.connected`. Changes no result.
         overrides: keywords of the environment that replace the scenario's.
         studies: folder that keeps the trials, so that an interrupted call is taken up, with the same outcome, or one
-            with more trials goes on; None: nothing is kept.
+            with more trials goes on; None: nothing is kept. A cluster's machines must share it with this one.
         progress: called with the policies done and their total.
         on_skip: called for a policy that has no knobs or cannot be made for an environment; None: that is an error.
 
     Raises:
         ValueError: an argument out of range, an unknown name, nothing to tune.
-        OSError: ``studies`` cannot be written.
+        OSError: ``studies`` cannot be written, or no cluster is there.
     """
     check_integer("trials", trials, low=1)
     check_integer("episodes", episodes, low=1, high=SEEDS_PER_USE)
@@ -135,7 +137,8 @@ def tune(
     done: dict[tuple[str, str], Tuned] = {}
     if progress is not None:
         progress(0, len(jobs))
-    for job, tuned in in_any_order(_run, jobs, processes):
+    shared = None if studies is None else Path(studies)
+    for job, tuned in in_any_order(_run, jobs, processes, ray=ray, shared=shared):
         done[job.env, job.policy] = tuned
         if progress is not None:
             progress(len(done), len(jobs))
@@ -278,7 +281,7 @@ def _decisions(trial: Any) -> int:
     return int(trial.user_attrs.get("decisions", 0))
 
 
-def _cost(study: _Study, system: System, knobs: Mapping[str, Any]) -> tuple[float, int]:
+def _cost(study: _Study, system: AnySystem, knobs: Mapping[str, Any]) -> tuple[float, int]:
     """The mean cost with ``knobs``, and the decisions it took to find it."""
     seeds = range(study.seed, study.seed + study.episodes)
     learner = trainer(study.policy)

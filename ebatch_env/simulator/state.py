@@ -168,9 +168,9 @@ class Scratch(NamedTuple):
         """Lanes paid for at each step of the last round, a_1..a_S; ``i`` are the system's counters."""
         return self.scratch[1 : 1 + int(i[k.LAST_S])].copy()
 
-    def done(self, i: Int64Array) -> npt.NDArray[np.int32]:
-        """Requests that the last round completed."""
-        return self.scratch[2 * self.times.size :][: int(i[k.LAST_DONE])].copy()
+    def done(self, i: Int64Array, table: CostTable) -> npt.NDArray[np.int32]:
+        """Requests that the last round, on ``table``, completed."""
+        return self.scratch[2 * (table.max_time_steps + 2) :][: int(i[k.LAST_DONE])].copy()
 
 
 def check_clock(table: CostTable, last_arrival_s: float, hold_s: float = np.inf) -> None:

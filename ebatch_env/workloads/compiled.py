@@ -124,7 +124,7 @@ _call_double = _caller(types.float64, ir.DoubleType())
 
 
 @njit(**INLINED)
-def _uniform(stream):
+def uniform(stream):
     """``Generator.random()``."""
     return _call_double(stream[2], stream[0])
 
@@ -140,9 +140,9 @@ def _exponential(stream):
         if bits < ke_double[place]:
             return x
         if place == np.uint64(0):
-            return ziggurat_exp_r - np.log1p(-_uniform(stream))
+            return ziggurat_exp_r - np.log1p(-uniform(stream))
         below = fe_double[place]
-        if (fe_double[place - np.uint64(1)] - below) * _uniform(stream) + below < np.exp(-x):
+        if (fe_double[place - np.uint64(1)] - below) * uniform(stream) + below < np.exp(-x):
             return x
 
 
@@ -154,7 +154,7 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
     """
     load = settings[LOAD_LOW]
     if settings[LOAD_HIGH] > load:
-        load += (settings[LOAD_HIGH] - load) * _uniform(stream)
+        load += (settings[LOAD_HIGH] - load) * uniform(stream)
     rate = load * settings[THROUGHPUT]
     kind = settings[KIND]
     times = arrival[:n]
@@ -178,7 +178,7 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
             t += _exponential(stream)
             times[i] = t
     elif kind == DAILY:
-        phase = _uniform(stream) * rates.size
+        phase = uniform(stream) * rates.size
         gaps = draws[:n]
         for i in range(n):
             gaps[i] = _exponential(stream)
@@ -190,7 +190,7 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         length[:n] = constant
     else:
         for i in range(n):
-            length[i] = look_up(_uniform(stream), values, cdf, guide)
+            length[i] = look_up(uniform(stream), values, cdf, guide)
     patience = settings[PATIENCE]
     for i in range(n):
         t = times[i] / rate

@@ -105,7 +105,7 @@ def test_equal_discounts_are_sb3s_gamma(algo: str) -> None:
         model = ALGORITHMS[algo].load()("MlpPolicy", env, n_steps=40, gamma=gamma, seed=0, device="cpu")
         if ours:
             discount_by_time(model, env)
-            env._per_second = 0.0
+            env._per_second[:] = 0.0
             real = env.step_wait
 
             def step_wait() -> Any:

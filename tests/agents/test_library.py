@@ -16,7 +16,7 @@ pytest.importorskip("safetensors")
 import ebatch_env
 from ebatch_agents import library
 from ebatch_env.cli import app
-from ebatch_env.scoring.policy import make_policy, policy_names, stored_policies
+from ebatch_env.scoring.policy import agents_of, make_policy, policy_names, stored_policies
 from tests.agents.conftest import TOY
 
 NAME = "ppo@Toy"
@@ -57,7 +57,36 @@ def test_without_names_those_that_fit_are_scored(shipped: Path) -> None:
     arguments = ["evaluate", "--episodes", "1", "--json", "--env"]
     for env_id, expected in ((TOY, True), ("ebatch/Queue-v0", False)):
         records = json.loads(CliRunner().invoke(app, [*arguments, env_id, "--set", "requests=8"]).stdout)
-        assert (NAME in {record["policy"] for record in records}) is expected
+        assert ("ppo" in {record["policy"] for record in records}) is expected
+
+
+def test_agents_stands_for_those_made_for_the_environment(shipped: Path) -> None:
+    """They line up in tables under a label without the id, and there may be none."""
+    arguments = ["evaluate", "--policy", "agents", "--policy", "greedy", "--episodes", "1", "--json"]
+    arguments += ["--env", TOY, "--env", "ebatch/Queue-v0"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    records = json.loads(result.stdout)
+    assert [(record["env"], record["policy"]) for record in records] == [
+        (TOY, "ppo"),
+        (TOY, "greedy"),
+        ("ebatch/Queue-v0", "greedy"),
+    ]
+    alone = ["evaluate", "--policy", "agents", "--episodes", "1", "--env"]
+    named = json.loads(CliRunner().invoke(app, [*alone, TOY, "--policy", NAME, "--json"]).stdout)
+    assert [record["policy"] for record in named] == ["ppo", NAME]
+    assert named[0]["cost"] == named[1]["cost"]
+    none = CliRunner().invoke(app, [*alone, "ebatch/Queue-v0"])
+    assert none.exit_code == 2
+    assert "policy must be such that one at least can act on the environment" in none.stderr
+
+
+def test_agents_of_one_label_keep_their_names(shipped: Path) -> None:
+    card = json.loads((shipped / f"{NAME}.json").read_text())
+    shutil.copy(shipped / f"{NAME}.safetensors", shipped / "ppo@Toy@Toy.safetensors")
+    (shipped / "ppo@Toy@Toy.json").write_text(json.dumps({**card, "weights": "ppo@Toy@Toy.safetensors"}))
+    assert agents_of(TOY) == {NAME: NAME, "ppo@Toy@Toy": "ppo@Toy@Toy"}
+    assert agents_of("ebatch/Queue-v0") == {}
 
 
 def test_what_is_no_card_is_told(shipped: Path) -> None:

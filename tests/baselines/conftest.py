@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ebatch_baselines import Baseline
+from ebatch_env import make_system
 from ebatch_env.environment.system import System
-from ebatch_env.scenarios import scenario
 
 POLICIES = {
     "serial": "simple:Serial",
@@ -40,7 +40,8 @@ def policy_of(name: str) -> type[Baseline]:
 
 @cache
 def _scenario_system(env_id: str, requests: int) -> System:
-    return System.build(**{**scenario(env_id).keywords, "requests": requests})
+    # Of several machines the last: what acts on all of them is several policies, see tests/scoring/test_machines.py.
+    return make_system(env_id, requests=requests).machines[-1]
 
 
 @pytest.fixture

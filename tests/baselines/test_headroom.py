@@ -17,6 +17,7 @@ from ebatch_baselines.headroom.page import CHART, REPORT, percent, with_notes, w
 from ebatch_baselines.headroom.study import FIGURES, Settings, bounds_of, entrants, figures, study
 from ebatch_env.cli import app
 from ebatch_env.scenarios import SCENARIOS
+from ebatch_env.scoring import policy as policies
 from ebatch_env.scoring.policy import StoredPolicy
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.runner import evaluate
@@ -174,8 +175,12 @@ def test_differences_as_text() -> None:
 
 
 def test_agents_are_those_of_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["maskable_ppo@Toy-v0", "ppo@Queue-v0", "mine"]
-    stored = {name: StoredPolicy(Path(name), "") for name in names}
+    stored = {
+        "maskable_ppo@Toy-v0": StoredPolicy(Path("a"), "", TOY, "maskable_ppo"),
+        "ppo@Queue-v0": StoredPolicy(Path("b"), "", QUEUE, "ppo"),
+        "mine": StoredPolicy(Path("c"), ""),
+    }
+    monkeypatch.setattr(policies, "stored_policies", lambda: stored)
     monkeypatch.setattr(module, "stored_policies", lambda: stored)
     chosen = entrants(TOY, None)
     agents = {label: spec.spec for label, (spec, kind) in chosen.items() if kind == "agent"}

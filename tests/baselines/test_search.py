@@ -51,6 +51,15 @@ def test_side_by_side_is_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert costs_of(system, weights, SEEDS) == together
 
 
+def test_several_machines_are_searched_together() -> None:
+    system = build_system({**system_keywords("ebatch/Machines-v0"), "requests": 24})
+    weights = np.random.default_rng(1).uniform(-4, 4, (3, len(Linear.knobs)))
+    names = [knob.name for knob in Linear.knobs]
+    for row, (cost, _) in zip(weights, costs_of(system, weights, SEEDS), strict=True):
+        alone = PolicySpec("linear", "linear", dict(zip(names, row.tolist(), strict=True))).make(system, "none")
+        assert np.mean([metrics.cost for metrics in play(system, alone, SEEDS)]) == cost
+
+
 def test_an_interrupted_search_goes_on_with_the_same_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run(33)
     real, calls = module.costs_of, []

@@ -124,10 +124,11 @@ def test_cost_is_what_its_parts_say():
 @pytest.mark.parametrize("env_id", [i for i in IDS if "Queue" not in i])
 def test_env_plays_what_the_simulator_plays(env_id):
     env = EBatchEnv(**{**scenario(env_id).keywords, "requests": 120})
-    system = env.system
+    last = len(env.system.machines) - 1
+    system = env.system.machines[last]
     trace = system.sample_trace(np.random.default_rng(11))
     rng = np.random.default_rng(5)
-    _, info = env.reset(options={"trace": trace})
+    _, info = env.reset(options={"trace": trace, "machine": last})
     plans, total, over = [], 0.0, False
     while not over:
         action = np.array([rng.choice(np.flatnonzero(mask)) for mask in info["action_mask"]])
@@ -382,7 +383,9 @@ def test_an_unknown_keyword_is_named_in_every_form():
 def test_bad_reset_options_are_named():
     env = EBatchEnv(**SMALL)
     for options in (5, "trace", ["trace"]):
-        with pytest.raises(ValueError, match="options must be a mapping with keys among 'trace', 'reset_mask', got"):
+        with pytest.raises(
+            ValueError, match="options must be a mapping with keys among 'trace', 'machine', 'reset_mask', got"
+        ):
             env.reset(options=options)
     far = RequestTrace.trusted(np.array([0.0, np.nan]), np.ones(2, np.int32), np.full(2, np.inf))
     with pytest.raises(ValueError, match="arrival_s must be finite"):

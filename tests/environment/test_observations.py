@@ -98,8 +98,7 @@ def test_arrival_rates_follow_the_load():
 
 
 def test_constants_describe_the_machine():
-    for env_id in SCENARIOS:
-        system = make_system(env_id)
+    for system in (machine for env_id in SCENARIOS for machine in make_system(env_id).machines):
         layout, row = system.observations, system.constants
         assert layout.read(row, "lanes") == pytest.approx(system.lanes, rel=1e-5)
         assert layout.read(row, "max_time_steps") == pytest.approx(system.table.max_time_steps, rel=1e-4)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import uuid
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,3 +88,22 @@ class Exclusive(Steady):
         if joins and time_steps > 8:
             raise ValueError("time_steps must be at most 8 with joins")
         super().__init__(system, time_steps=time_steps, joins=joins)
+
+
+class Mortal(Steady):
+    """Kills the process it plays in, once; lists in ``folder`` the episodes that it begins, by process."""
+
+    def __init__(self, system: System, *, folder: str) -> None:
+        super().__init__(system)
+        self.folder = Path(folder)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        if state is None:
+            (self.folder / f"{os.getpid()}-{uuid.uuid4().hex}").touch()
+        elif state == 2:
+            with contextlib.suppress(FileExistsError):
+                (self.folder / "died").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(observation)[0], (state or 0) + 1

@@ -17,7 +17,7 @@ from ebatch_env.errors import FloatArray, check_integer, fail
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, write_json
 from ebatch_env.scoring.jobs import PolicySpec, build_system, fingerprint, system_keywords
-from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
+from ebatch_env.scoring.policy import agents_of, policy_class, policy_names, stored_policies
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.report import versions
@@ -151,7 +151,7 @@ def study(
 def entrants(env_id: str, found: Tuned | None) -> dict[str, tuple[PolicySpec, str]]:
     """Who plays on an environment, by label: what to make, and which of `KINDS` it is.
 
-    Agents are the stored policies named ``<algorithm>@<id>``; other scenarios' agents are left out.
+    Agents made for other environments are left out.
     """
     stored = stored_policies()
     chosen: dict[str, tuple[PolicySpec, str]] = {}
@@ -163,11 +163,8 @@ def entrants(env_id: str, found: Tuned | None) -> dict[str, tuple[PolicySpec, st
             spec = replace(spec, knobs=found.knobs)
         kind = "search" if name == Linear.name else "optimum" if name in OPTIMA else "heuristic"
         chosen[name] = (spec, kind)
-    for name in stored:
-        algorithm, _, stem = name.rpartition("@")
-        if stem == stem_of(env_id):
-            label = algorithm if algorithm and algorithm not in chosen else name
-            chosen[label] = (PolicySpec(label, name), "agent")
+    for label, name in agents_of(env_id).items():
+        chosen[label] = (PolicySpec(label, name), "agent")
     return chosen
 
 

@@ -1,0 +1,70 @@
+"""The baselines that play on a scoreboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ebatch_env.environment.system import System
+from ebatch_env.scoring.jobs import PolicySpec
+from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
+
+HOPELESS = ("random", "serial")  # they dwarf every picture
+PAPER = "ebatch"  # the scheduler that all are compared with
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A baseline.
+
+    Attributes:
+        label: its registered name.
+        knobs: the values it plays with: tuned where it was tuned.
+        tuned: what tuning found for the environment (`ebatch_env.scoring.tuning.Tuned.entry`, less the knobs); None: it was
+            not tuned there, or has nothing to tune.
+    """
+
+    label: str
+    knobs: Mapping[str, Any]
+    tuned: Mapping[str, Any] | None
+
+    @property
+    def spec(self) -> PolicySpec:
+        """To play with: it finds the tuned knobs itself."""
+        return PolicySpec(self.label, self.label)
+
+    @property
+    def tuned_cost(self) -> float | None:
+        """Mean cost over the tuning episodes."""
+        return None if self.tuned is None else float(self.tuned["cost"])
+
+
+def baselines(env_id: str, system: System) -> list[Entrant]:
+    """Every installed scheduler that can act on an environment, but for the `HOPELESS`."""
+    found = []
+    for name in policy_names():
+        if name in HOPELESS or name in stored_policies():
+            continue
+        try:
+            policy = PolicySpec(name, name).make(system, env_id)
+        except ValueError:
+            continue
+        entry_of = getattr(policy_class(name), "tuned_entry", None)
+        entry = None if entry_of is None else entry_of(env_id)
+        tuned = None if entry is None else {key: value for key, value in entry.items() if key != "knobs"}
+        found.append(Entrant(name, dict(getattr(policy, "settings", {})), tuned))
+    return found
+
+
+def best_tuned(costs: Mapping[str, float | None]) -> str | None:
+    """The label of least cost on the *tuning* episodes: chosen without looking at the evaluation. None: nothing was tuned."""
+    known = {label: cost for label, cost in costs.items() if cost is not None}
+    return min(known, key=lambda label: (known[label], label)) if known else None
+
+
+def rivals(found: Sequence[Entrant]) -> list[str]:
+    """Whom all are compared with: E-BATCH, and the best tuned baseline, which may be the same."""
+    best = best_tuned({entrant.label: entrant.tuned_cost for entrant in found})
+    labels = [entrant.label for entrant in found]
+    return list(dict.fromkeys([*([PAPER] if PAPER in labels else []), *([best] if best is not None else [])]))

@@ -141,6 +141,11 @@ def test_the_page_has_every_policy_and_takes_notes(values: dict[str, Any], tmp_p
         assert row in page
         assert row in shown
     assert f"| bound |  | {found['bound']['cost']['iqm']:.2f} (" in page
+    assert "not tuned" not in page
+    found = {**found, "untuned": ["ebatch"]}
+    shown = write_page({**values, "scenarios": {TOY: found}}, tmp_path)
+    assert "`ebatch` is not tuned here" in shown
+    assert "| `ebatch` | heuristic, not tuned |" in shown
     assert (tmp_path / CHART).read_bytes().startswith(b"\x89PNG")
     noted = with_notes(page, f"# Title\n\n## {TOY}\n\nToo small to matter.\n")
     assert noted == page.replace(f"<!-- notes {TOY} -->", "Too small to matter.")

@@ -134,9 +134,10 @@ def _verdict(found: Mapping[str, Any]) -> str:
         return "No policy finished all episodes."
     best = found["policies"][found["best"]]["relative"]
     bound = found["bound"]["relative"]
+    doubt = f" `{YARDSTICK}` is not tuned here, so this says little." if YARDSTICK in found["untuned"] else ""
     return (
         f"Room: {_room(found)}. Best known: `{found['best']}`, {percent(best)} % against `{YARDSTICK}`; "
-        f"the bound is at {percent(bound)} %."
+        f"the bound is at {percent(bound)} %.{doubt}"
     )
 
 

@@ -68,7 +68,7 @@ def test_no_plan_beats_the_bound_near_capacity(seed: int) -> None:
 
 @pytest.mark.parametrize("env_id", SCENARIOS)
 def test_no_baseline_beats_the_bound_in_any_episode(env_id: str) -> None:
-    keywords = {**system_keywords(env_id), "requests": 32}
+    keywords = {**system_keywords(env_id), "requests": 20}
     system = build_system(keywords)
     seeds = [5]
     bounds = np.array(episode_bounds(system, seeds))

@@ -17,7 +17,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest lint types wheel docs tune reproduce scoreboard verify bench clean
+.PHONY: demo readme test test-oldest lint types wheel docs tune headroom reproduce scoreboard verify bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -79,6 +79,11 @@ tune: $(VENV)/.light
 	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
 	  --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)
+
+# How far tuned E-BATCH is from what is possible, on every scenario: docs/headroom.md, and the shipped weights of `linear`.
+headroom: $(VENV)/.light
+	$(BIN)/ebatch headroom --processes 2 --out results/headroom --tuned $(TUNED)
+	$(BIN)/python docs/generate.py --headroom results/headroom
 
 # Published results beside measured ones: docs/reproduction.md and its charts.
 reproduce: $(VENV)/.ready

@@ -5,6 +5,7 @@ python docs/generate.py --demo results/demo   also the README's table and pictur
 python docs/generate.py --command             also docs/cli.md's samples, by running the command
 python docs/generate.py --bench bench.json    also docs/speed.md's table, from `ebatch bench --json`
 python docs/generate.py --reproduction results/reproduction    also docs/reproduction.md, from what `make reproduce` wrote
+python docs/generate.py --headroom results/headroom    also docs/headroom.md, from what `make headroom` wrote and docs/headroom/notes.md
 python docs/generate.py --scoreboard results/scoreboard    also docs/scoreboard.md, the record that `ebatch verify` checks, and
     the agents that the package ships, from what `ebatch scoreboard` wrote; what is written by hand stays in docs/scoreboard/notes.md
 """
@@ -155,6 +156,21 @@ def reproduction(folder: Path) -> None:
     (HERE / "reproduction.md").write_text(text.replace("](charts/", "](images/reproduction/"))
 
 
+def headroom(folder: Path, docs: Path = HERE) -> None:
+    """The page, the picture and the figures of `ebatch headroom`, with the notes written by hand."""
+    from ebatch_baselines.headroom.page import CHART, REPORT, with_notes
+    from ebatch_baselines.headroom.study import FIGURES
+
+    record = docs / "headroom"
+    notes = record / "notes.md"
+    page = with_notes((folder / REPORT).read_text(), notes.read_text() if notes.is_file() else "")
+    for place in (record, docs / "images"):
+        place.mkdir(exist_ok=True)
+    shutil.copyfile(folder / CHART, docs / "images" / CHART)
+    shutil.copyfile(folder / FIGURES, record / FIGURES)
+    (docs / "headroom.md").write_text(page.replace(f"]({CHART})", f"](images/{CHART})"))
+
+
 def scoreboard(folder: Path, docs: Path = HERE, trained: Path = TRAINED) -> None:
     """The page, the pictures and the record of `ebatch scoreboard`, and the chosen agents in the place of the shipped ones."""
     from ebatch_agents.scoreboard.board import RECORDS, SUMMARY
@@ -186,6 +202,7 @@ def main() -> None:
     parser.add_argument("--command", action="store_true")
     parser.add_argument("--bench", type=Path, metavar="FILE")
     parser.add_argument("--reproduction", type=Path, metavar="FOLDER")
+    parser.add_argument("--headroom", type=Path, metavar="FOLDER")
     parser.add_argument("--scoreboard", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     from ebatch_env.environment.compiled import N_STATE
@@ -202,6 +219,8 @@ def main() -> None:
         bench(options.bench)
     if options.reproduction is not None:
         reproduction(options.reproduction)
+    if options.headroom is not None:
+        headroom(options.headroom)
     if options.scoreboard is not None:
         scoreboard(options.scoreboard)
 

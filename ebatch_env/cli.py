@@ -26,7 +26,8 @@ except ModuleNotFoundError as error:  # the command is all that is in here, so t
 
 # What a user can get wrong; anything else is a bug and keeps its traceback.
 _USER_ERRORS = (ValueError, OSError)
-_OF_THE_EXTRA = {"rich", "pyarrow", "matplotlib", "optuna", "scipy", "pandas", "yaml"}
+_OF_THE_EXTRA = {"rich", "pyarrow", "matplotlib", "optuna", "cmaes", "threadpoolctl", "scipy", "pandas", "yaml"}
+MANY_KNOBS = 20  # more are not printed one by one
 PIPE_WIDTH = 200  # columns of a table that does not go to a terminal
 
 
@@ -208,7 +209,8 @@ def tune(
         typer.Option(
             "--policy",
             metavar="NAME",
-            help="A name, module:Class, or algorithm; repeat for more. Default: all policies that have knobs.",
+            help="A name, module:Class, or algorithm; repeat for more. Default: all policies that have knobs, but for those "
+            "with a search of their own.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings tried per policy.")] = 64,
@@ -238,7 +240,7 @@ def tune(
     with _progress("policies") as progress:
         results = tuning.tune(
             env,
-            policy or _installed(),
+            policy or [name for name in _installed() if tuning.own_search(name) is None],
             trials,
             episodes,
             TUNING_SEED if seed is None else seed,
@@ -257,6 +259,8 @@ def tune(
         return
     for result in results:
         knobs = ", ".join(f"{name}={value}" for name, value in result.knobs.items())
+        if len(result.knobs) > MANY_KNOBS:
+            knobs = f"{len(result.knobs)} knobs"
         typer.echo(f"{result.env}  {result.policy}  {result.default_cost:.4g} -> {result.cost:.4g}  {knobs}")
     last = results[0].seed + results[0].episodes - 1
     budget = f"{trials} trials" if decisions is None else f"{decisions:,} decisions"

@@ -12,6 +12,7 @@ from ebatch_env.environment.actions import Plans
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray
 from ebatch_env.scoring.policy import Knob
+from ebatch_env.scoring.tuning import Tuned
 from ebatch_env.simulator.plan import Order
 
 # Fields of the observation that the sums are over, as they are written (in [0, 1] or [-1, 1]), besides a constant.
@@ -62,6 +63,13 @@ class Linear(Baseline):
 
     name: ClassVar[str] = "linear"
     knobs: ClassVar[tuple[Knob, ...]] = _knobs()
+
+    @staticmethod
+    def search(*args: Any, **kwargs: Any) -> Tuned:
+        """`ebatch_baselines.search.search`: how `ebatch tune` tunes this policy, whose weights are too many for its own way."""
+        from ebatch_baselines.search import search  # which needs this class
+
+        return search(*args, **kwargs)
 
     def __init__(self, system: System, **knobs: Any) -> None:
         super().__init__(system, **knobs)

@@ -54,7 +54,7 @@ class PolicySpec:
         >>> PolicySpec.parse("ebatch-fixed,time_steps=8,order=shortest").knobs
         {'time_steps': 8, 'order': 'shortest'}
         """
-        if Path(text).is_file():
+        if _is_file(text):
             return cls(text, text)
         name, *settings = text.split(",")
         return cls(text, name, dict(parse_setting(setting, "policy") for setting in settings))

@@ -138,6 +138,22 @@ def improvement(costs: FloatArray, rival: FloatArray) -> tuple[float, float, flo
     return float(wins.mean()), *_ends(drawn @ outcomes / wins.size)
 
 
+def relative(costs: FloatArray, rival: FloatArray) -> tuple[float, float, float]:
+    """Mean of ``costs`` (n,) over that of ``rival`` (n,) on the same episodes, less 1, and its interval (NaN if n < 2).
+
+    Resamples draw episodes, so that what is common to both cancels. All are NaN if either has an infinite cost.
+    """
+    if not (np.isfinite(costs).all() and np.isfinite(rival).all()) or rival.mean() == 0.0:
+        return np.nan, np.nan, np.nan
+    value = float(costs.mean() / rival.mean() - 1.0)
+    if costs.size < 2:
+        return value, np.nan, np.nan
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = rng.multinomial(costs.size, np.full(costs.size, 1.0 / costs.size), size=RESAMPLES)
+    totals = drawn @ rival
+    return value, *_ends((drawn @ costs)[totals != 0.0] / totals[totals != 0.0] - 1.0)
+
+
 def aggregate(records: Sequence[EpisodeRecord]) -> list[Aggregate]:
     """Every metric of every policy on every environment, in the order of the records.
 

@@ -84,7 +84,8 @@ def tune(
 ) -> list[Tuned]:
     """Find good knobs for policies: the least mean cost over the same tuning episodes.
 
-    The search is Optuna's tree-structured Parzen estimator; the first trial is the default, which is also kept on ties.
+    The search is Optuna's tree-structured Parzen estimator, unless a policy brings one of its own (`own_search`); the first
+    trial is the default, which is also kept on ties.
 
     Args:
         env_ids: ids of environments.
@@ -144,6 +145,20 @@ def tune(
     return [done[job.env, job.policy] for job in jobs]
 
 
+def own_search(policy: str) -> Callable[..., Tuned] | None:
+    """How a policy wants to be tuned, if not as all others are: a class attribute ``search``.
+
+    It is called as ``search(env_id, keywords, trials, episodes, seed, decisions=..., log=...)`` and keeps in the file ``log``,
+    unless that is None, what it needs to go on after an interruption. Such policies are not tuned by default.
+    """
+    if trainer(policy) is not None:
+        return None
+    try:
+        return getattr(policy_class(policy), "search", None)
+    except ValueError:
+        return None
+
+
 def stem_of(env_id: str) -> str:
     """The name of an environment's file, without suffix."""
     return env_id.removeprefix("ebatch/").replace("/", "-")
@@ -185,6 +200,18 @@ def store(results: Sequence[Tuned], folder: Path) -> list[Path]:
 
 def _run(study: _Study) -> Tuned:
     """Tune one policy on one environment."""
+    search_knobs = own_search(study.policy)
+    if search_knobs is not None:
+        log = None if study.log is None else study.log.with_suffix(".json")
+        return search_knobs(
+            study.env,
+            study.keywords,
+            study.trials,
+            study.episodes,
+            study.seed,
+            decisions=study.decisions,
+            log=log,
+        )
     with needs_extra("tuning", "cli"):
         import optuna
         from optuna.trial import TrialState

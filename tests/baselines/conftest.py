@@ -28,6 +28,7 @@ POLICIES = {
     "greedy": "batch_queue:Greedy",
     "cap": "batch_queue:Cap",
     "optimal-queue": "batch_queue:OptimalQueue",
+    "linear": "linear:Linear",
 }
 
 

@@ -133,6 +133,7 @@ def test_an_episode_that_cannot_end_is_truncated() -> None:
 
 
 def test_knobs_in_the_policys_name() -> None:
+    assert PolicySpec.parse("a," + ",".join(f"knob{n}=1" for n in range(2000))).knobs["knob1999"] == 1  # no file's name
     spec = PolicySpec.parse(f"{STEADY},time_steps=4,joins=True,mode=fast,scale=1e-3")
     assert spec.spec == STEADY
     assert spec.knobs == {"time_steps": 4, "joins": True, "mode": "fast", "scale": 0.001}

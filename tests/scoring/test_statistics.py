@@ -19,6 +19,7 @@ from ebatch_env.scoring.statistics import (
     interquartile_mean,
     iqm_interval,
     mean_interval,
+    relative,
     stratified_interval,
 )
 from tests.scoring.conftest import make_record
@@ -142,3 +143,20 @@ def test_improvements_are_by_episode_whatever_the_order(records: list[EpisodeRec
     for order in (kept, kept[::-1]):
         found = {(i.env, i.policy, i.rival): i.probability for i in improvements(order)}
         assert found == {("X", "a", "b"): 1.0, ("X", "b", "a"): 0.0, ("Y", "a", "b"): 0.625, ("Y", "b", "a"): 0.375}
+
+
+def test_relative_difference_is_of_means_and_paired() -> None:
+    rng = np.random.default_rng(3)
+    rival = rng.uniform(1.0, 9.0, 200)
+    value, low, high = relative(0.8 * rival, rival)
+    assert (value, low, high) == pytest.approx((-0.2, -0.2, -0.2))  # what is common to both cancels
+    noisy = rival + rng.normal(0.5, 1.0, 200)
+    value, low, high = relative(noisy, rival)
+    assert value == pytest.approx(noisy.mean() / rival.mean() - 1)
+    found = stats.bootstrap(
+        (noisy, rival), lambda a, b, axis: a.mean(axis) / b.mean(axis) - 1, paired=True, method="percentile", rng=1
+    ).confidence_interval
+    assert (low, high) == pytest.approx(tuple(found), abs=0.1 * (high - low))
+    assert np.isnan(relative(np.array([1.0, np.inf]), np.array([1.0, 2.0]))).all()
+    assert relative(np.array([3.0]), np.array([2.0]))[0] == 0.5
+    assert np.isnan(relative(np.array([3.0]), np.array([2.0]))[1:]).all()

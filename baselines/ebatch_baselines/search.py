@@ -1,0 +1,231 @@
+"""The best member of a parametric family, found by CMA-ES with the simulator in the loop.
+
+Many parameters, a cost that is piecewise constant in them, and cheap episodes: what the covariance matrix adaptation evolution
+strategy is for (Hansen, arXiv:1604.00772). Several candidates play side by side, each row of a block with weights of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebatch_baselines.linear import REACH, Linear
+from ebatch_env.environment.fleet import AnySystem, Fleet
+from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
+from ebatch_env.scoring.files import write_json
+from ebatch_env.scoring.jobs import build_system
+from ebatch_env.scoring.policy import PerMachine, Policy
+from ebatch_env.scoring.runner import REQUESTS_AT_ONCE, ROWS, play
+from ebatch_env.scoring.tuning import Tuned
+
+POPULATION = 16  # near the strategy's own 4 + 3 ln(105), and with 16 episodes each a generation fills four blocks
+SIGMA = 0.5
+
+
+def search(
+    env_id: str,
+    keywords: Mapping[str, Any],
+    candidates: int,
+    episodes: int,
+    seed: int,
+    *,
+    decisions: int | None = None,
+    log: Path | None = None,
+    sigma: float = SIGMA,
+    population: int = POPULATION,
+) -> Tuned:
+    """Find the weights of `Linear` with the least mean cost.
+
+    The first candidate is the default. A candidate that leaves an episode truncated costs infinitely much. Where the strategy has
+    converged it starts again from the best so far, with the first step size and another seed.
+
+    Args:
+        env_id: the id.
+        keywords: of its `System`.
+        candidates: weights tried.
+        episodes: played with each, the same ones.
+        seed: of the first episode, and of the search.
+        decisions: stop once so many have been taken, in the place of ``candidates``; None: no such limit.
+        log: file (JSON) that keeps the costs after every generation, so that an interrupted search goes on, with the same
+            outcome, or one with more candidates goes further; None: nothing is kept.
+        sigma: first standard deviation of the steps; weights lie in -4..4.
+        population: candidates of a generation.
+
+    Raises:
+        ValueError: an argument out of range.
+        OSError: ``log`` cannot be written.
+    """
+    check_integer("candidates", candidates, low=1)
+    check_integer("population", population, low=2)
+    check_number("sigma", sigma, low=0.0, low_open=True, high=REACH)
+    with needs_extra("the search", "cli"):
+        from threadpoolctl import threadpool_limits
+
+    # Sums of several threads may round differently, and one bit leads the strategy elsewhere.
+    with threadpool_limits(1, "blas"):  # type: ignore[no-untyped-call]
+        found, spent = _searched(
+            build_system(keywords),
+            range(seed, seed + episodes),
+            candidates=candidates,
+            decisions=decisions,
+            journal=_Journal(log),
+            sigma=sigma,
+            population=population,
+        )
+    weights, cost = _best(found)
+    return Tuned(
+        env=env_id,
+        policy=Linear.name,
+        knobs=dict(zip((knob.name for knob in Linear.knobs), weights.tolist(), strict=True)),
+        cost=cost,
+        default_cost=found[0][1],
+        trials=len(found),
+        episodes=episodes,
+        seed=seed,
+        decisions=spent,
+    )
+
+
+def _searched(
+    system: AnySystem,
+    seeds: Sequence[int],
+    *,
+    candidates: int,
+    decisions: int | None,
+    journal: _Journal,
+    sigma: float,
+    population: int,
+) -> tuple[list[tuple[FloatArray, float]], int]:
+    """Every candidate in order with its cost, and the decisions taken."""
+    with needs_extra("the search", "cli"):
+        from cmaes import CMA  # type: ignore[attr-defined]  # its package re-exports it without saying so
+
+    start = _family(system)[1][0].weights.ravel()
+
+    def strategy(mean: FloatArray, number: int) -> CMA:
+        bounds = np.tile([-REACH, REACH], (mean.size, 1))
+        return CMA(mean=mean, sigma=sigma, bounds=bounds, seed=seeds[0] + number, population_size=population)
+
+    optimiser, starts = strategy(start, 0), 1
+    found: list[tuple[FloatArray, float]] = []
+    spent = 0
+    while (len(found) < candidates) if decisions is None else (spent < decisions or not found):
+        asked = np.array([optimiser.ask() for _ in range(population)]) if found else start[None]
+        wanted = asked if decisions is not None else asked[: candidates - len(found)]
+        outcomes = journal.outcomes(asked)
+        new = wanted[len(outcomes) :]
+        if len(new):
+            outcomes = outcomes + costs_of(system, new, seeds)
+            journal.keep(asked, outcomes)
+        outcomes = outcomes[: len(wanted)]
+        spent += sum(taken for _, taken in outcomes)
+        told = [(weights, cost) for weights, (cost, _) in zip(wanted, outcomes, strict=True)]
+        if len(told) == population and found:
+            optimiser.tell(list(told))
+        found += told
+        journal.next()
+        if optimiser.should_stop():
+            optimiser, starts = strategy(_best(found)[0], starts), starts + 1
+    return found, spent
+
+
+def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:
+    """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took.
+
+    Any number of candidates and episodes gives the same costs as one candidate at a time.
+    """
+    policy, members = _family(system)
+    weights = candidates.reshape(len(candidates), *members[0].weights.shape[1:])
+    pairs = [(candidate, episode) for candidate in range(len(candidates)) for episode in seeds]
+    width = min(ROWS, max(1, REQUESTS_AT_ONCE // system.requests))
+    played = []
+    for first in range(0, len(pairs), width):
+        block = pairs[first : first + width]
+        rows = np.array([candidate for candidate, _ in block])
+        for member in members:
+            member.weights = weights[rows[np.arange(ROWS) % len(block)]]  # `play` asks for so many rows, copies behind
+        played += play(system, policy, [episode for _, episode in block], width)
+    outcomes = []
+    for first in range(0, len(played), len(seeds)):
+        mine = played[first : first + len(seeds)]
+        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in mine]))
+        outcomes.append((cost, sum(metrics.decisions for metrics in mine)))
+    return outcomes
+
+
+def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
+    """The family's default, and the parts of it whose weights count: one for each machine, a row's place the same in all."""
+    if isinstance(system, Fleet):
+        members = [Linear(machine) for machine in system.machines]
+        made = iter(members)
+        return PerMachine(system, lambda machine: next(made)), members
+    policy = Linear(system)
+    return policy, [policy]
+
+
+def _best(found: Sequence[tuple[FloatArray, float]]) -> tuple[FloatArray, float]:
+    """The cheapest, the earliest of equals."""
+    return min(found, key=lambda entry: entry[1])
+
+
+class _Journal:
+    """Outcomes by generation, each with a digest of the weights that were asked for.
+
+    Reading it runs nothing: the strategy is told the costs again. Generations that ask for other weights than were kept, after
+    a change of libraries or of settings, are played anew.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.generations: list[dict[str, Any]] = []
+        self.number = 0
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                self.generations = self._read(path)
+
+    @staticmethod
+    def _read(path: Path) -> list[dict[str, Any]]:
+        """What is in the file; one that is not ours or damaged counts as empty."""
+        try:
+            return [
+                {
+                    "asked": str(entry["asked"]),
+                    "costs": [float(cost) for cost in entry["costs"]],
+                    "decisions": [int(count) for count in entry["decisions"]],
+                }
+                for entry in json.loads(path.read_text(encoding="utf-8"))
+            ]
+        except (ValueError, TypeError, KeyError):
+            return []
+
+    def outcomes(self, asked: FloatArray) -> list[tuple[float, int]]:
+        """What is known of this generation."""
+        if self.number < len(self.generations):
+            kept = self.generations[self.number]
+            if kept["asked"] == _digest(asked):
+                return list(zip(kept["costs"], kept["decisions"], strict=False))[: len(asked)]
+            del self.generations[self.number :]
+        return []
+
+    def keep(self, asked: FloatArray, outcomes: Sequence[tuple[float, int]]) -> None:
+        """Put down this generation."""
+        costs, decisions = zip(*outcomes, strict=True)
+        entry = {"asked": _digest(asked), "costs": list(costs), "decisions": list(decisions)}
+        self.generations[self.number : self.number + 1] = [entry]
+        if self.path is not None:
+            write_json(self.path, self.generations)
+
+    def next(self) -> None:
+        """Go on to the next generation."""
+        self.number += 1
+
+
+def _digest(asked: FloatArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(asked).tobytes()).hexdigest()[:16]

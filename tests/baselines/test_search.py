@@ -1,0 +1,149 @@
+"""The search: the default first, the same outcome however it is cut up, and knobs that score what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ebatch_baselines import search as module
+from ebatch_baselines.linear import Linear
+from ebatch_baselines.search import costs_of, search
+from ebatch_env.cli import app
+from ebatch_env.scoring.jobs import PolicySpec, build_system, system_keywords
+from ebatch_env.scoring.runner import play
+from ebatch_env.scoring.seeds import TUNING_SEED
+from ebatch_env.scoring.tuning import Tuned, own_search, tune
+
+TOY = "ebatch/Toy-v0"
+SEEDS = range(TUNING_SEED, TUNING_SEED + 3)
+
+
+def run(candidates: int, **options: Any) -> Tuned:
+    return search(TOY, system_keywords(TOY), candidates, 3, TUNING_SEED, **{"population": 6, **options})
+
+
+def test_it_finds_weights_better_than_the_default() -> None:
+    found = run(31)
+    assert found.cost < found.default_cost
+    assert (found.policy, found.trials, found.episodes, found.seed) == ("linear", 31, 3, TUNING_SEED)
+    system = build_system(system_keywords(TOY))
+    played = play(system, PolicySpec("linear", "linear", found.knobs).make(system, TOY), SEEDS)
+    assert np.mean([metrics.cost for metrics in played]) == found.cost
+    default = play(system, Linear(system), SEEDS)
+    assert np.mean([metrics.cost for metrics in default]) == found.default_cost
+    assert run(31) == found
+    assert run(1).cost == found.default_cost
+    assert run(7, sigma=0.1) != run(7)
+
+
+def test_side_by_side_is_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = build_system(system_keywords(TOY))
+    weights = np.random.default_rng(0).uniform(-4, 4, (25, len(Linear.knobs)))
+    together = costs_of(system, weights, SEEDS)
+    assert len({cost for cost, _ in together}) > 10
+    assert together[7:9] == [costs_of(system, weights[n : n + 1], SEEDS)[0] for n in (7, 8)]
+    monkeypatch.setattr(module, "REQUESTS_AT_ONCE", 7 * system.requests)  # blocks that end within a candidate
+    assert costs_of(system, weights, SEEDS) == together
+
+
+def test_several_machines_are_searched_together() -> None:
+    system = build_system({**system_keywords("ebatch/Machines-v0"), "requests": 24})
+    weights = np.random.default_rng(1).uniform(-4, 4, (3, len(Linear.knobs)))
+    names = [knob.name for knob in Linear.knobs]
+    for row, (cost, _) in zip(weights, costs_of(system, weights, SEEDS), strict=True):
+        alone = PolicySpec("linear", "linear", dict(zip(names, row.tolist(), strict=True))).make(system, "none")
+        assert np.mean([metrics.cost for metrics in play(system, alone, SEEDS)]) == cost
+
+
+def test_an_interrupted_search_goes_on_with_the_same_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(33)
+    real, calls = module.costs_of, []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(module, "costs_of", interrupted)
+    log = tmp_path / "studies" / "log.json"
+    with pytest.raises(KeyboardInterrupt):
+        run(33, log=log)
+    assert [len(entry["costs"]) for entry in json.loads(log.read_text())] == [1, 6, 6]
+    assert run(33, log=log) == expected
+    played = len(calls)
+    assert played == 4 + 4  # the interrupted one and the three behind it, the last of two candidates
+    assert run(33, log=log) == expected
+    shorter = run(13, log=log)
+    assert len(calls) == played
+    assert shorter == run(13)
+    played = len(calls)
+    further = run(40, log=log)
+    assert [len(args[1]) for args in calls[played:]] == [4, 3]  # what is left of a generation, no more
+    assert further == run(40)
+    log.write_text(log.read_text()[:-20])
+    assert run(33, log=log) == expected
+    assert run(20, log=log, sigma=1.0) == run(20, sigma=1.0)  # other candidates: nothing of it counts
+
+
+def test_truncated_episodes_cost_infinitely_much() -> None:
+    keywords = {**system_keywords(TOY), "max_decisions": 12}
+    found = search(TOY, keywords, 31, 3, TUNING_SEED, population=6)
+    assert found.default_cost == float("inf") or found.cost < float("inf")
+    system = build_system(keywords)
+    ends = [metrics.truncated for metrics in play(system, Linear(system), SEEDS)]
+    assert (found.default_cost == float("inf")) == any(ends)
+
+
+def test_a_converged_search_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cmaes
+
+    stops = iter([False, True, *[False] * 9])
+    monkeypatch.setattr(cmaes.CMA, "should_stop", lambda self: next(stops))
+    restarted = run(31)
+    assert restarted.trials == 31
+    monkeypatch.undo()
+    plain = run(31)
+    assert restarted.default_cost == plain.default_cost
+    assert restarted.knobs != plain.knobs
+
+
+def test_tune_takes_the_search_of_the_policy(tmp_path: Path) -> None:
+    assert own_search("linear") is not None
+    assert own_search("ebatch") is None
+    assert own_search("no such") is None
+    (found,) = tune(TOY, ["linear"], 20, 3, studies=tmp_path)
+    assert found == search(TOY, system_keywords(TOY), 20, 3, TUNING_SEED)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    (short,) = tune(TOY, ["linear"], 1, 3, decisions=found.decisions // 2)
+    assert found.decisions // 2 <= short.decisions < found.decisions * 2
+
+
+@pytest.mark.slow
+def test_same_for_any_number_of_processes() -> None:
+    assert tune(TOY, ["linear", "cap"], 34, 2, processes=2) == tune(TOY, ["linear", "cap"], 34, 2)
+
+
+def test_tune_leaves_it_out_unless_it_is_named(tmp_path: Path) -> None:
+    command = ["tune", "--env", TOY, "--trials", "1", "--episodes", "1", "--out", str(tmp_path)]
+    everything = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)[TOY]
+    assert "linear" not in everything
+    assert "constant" in everything
+    told = CliRunner().invoke(app, [*command, "--policy", "linear"]).stdout
+    assert "105 knobs" in told
+    assert len(json.loads((tmp_path / "Toy-v0.json").read_text())["linear"]["knobs"]) == 105
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"population": 1}, "population"), ({"sigma": 0.0}, "sigma"), ({"sigma": 9.0}, "sigma")]
+)
+def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message} must be "):
+        run(5, **change)
+    with pytest.raises(ValueError, match="^candidates must be "):
+        run(0)

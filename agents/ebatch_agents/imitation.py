@@ -45,6 +45,9 @@ class Imitated:
     decisions: int
     agreement: float
 
+    def __str__(self) -> str:
+        return f"{self.agreement:.1%} of its {self.decisions:,} decisions"
+
 
 def check_teacher(algo: str, teacher: str) -> None:
     """Refuse what cannot imitate.

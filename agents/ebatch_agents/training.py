@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ebatch_agents import checkpoint
 from ebatch_agents.algorithms import algorithm, hyperparameters, with_schedules
 from ebatch_agents.discount import TimedVecEnv, discount_by_time
-from ebatch_agents.imitation import check_teacher, imitate
+from ebatch_agents.imitation import Imitated, check_teacher, imitate
 from ebatch_agents.policy import SB3Policy
 from ebatch_agents.runs import EPISODES, EVALUATIONS, Folder, Run
 from ebatch_agents.speed import Speed, free_vec_env, measure
@@ -61,6 +61,7 @@ class Trained:
         evaluations: in order.
         seconds: the time it took, evaluations left out.
         speed: None if it was not measured.
+        imitated: how well the teacher was; None without one, and where the training was resumed.
     """
 
     model: BaseAlgorithm
@@ -69,6 +70,7 @@ class Trained:
     evaluations: tuple[Evaluation, ...]
     seconds: float
     speed: Speed | None
+    imitated: Imitated | None = None
 
     @property
     def best(self) -> Evaluation | None:
@@ -79,6 +81,8 @@ class Trained:
         """What `ebatch train` prints."""
         rate = self.model.num_timesteps / self.seconds if self.seconds > 0 else math.inf
         lines = [f"{self.run.name}: {self.model.num_timesteps:,} decisions in {self.seconds:.1f} s ({rate:,.0f}/s)"]
+        if self.imitated is not None:
+            lines.append(f"  began by imitating {self.run.hyperparameters['teacher']!r}: {self.imitated}")
         if self.best is not None:
             first, last = VALIDATION_SEED, VALIDATION_SEED + self.run.episodes - 1
             lines.append(
@@ -191,8 +195,9 @@ def _train(
     go_on = folder is not None and folder.prepare(resume=resume)
     model, env = make_model(run)
     teacher = run.hyperparameters.get("teacher")
+    imitated = None
     if teacher is not None and not go_on:
-        imitate(model, env, teacher, run.env)
+        imitated = imitate(model, env, teacher, run.env)
         env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)
@@ -209,7 +214,7 @@ def _train(
     speed = None
     if measure_speed:
         speed = _speed(run, model, checkpoint_s, keep=folder is not None)
-    return Trained(model, run, folder, tuple(watch.evaluations), watch.seconds, speed)
+    return Trained(model, run, folder, tuple(watch.evaluations), watch.seconds, speed, imitated)
 
 
 def make_model(run: Run) -> tuple[BaseAlgorithm, EBatchVecEnv]:

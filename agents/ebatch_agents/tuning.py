@@ -78,7 +78,8 @@ class Learner:
         metrics = play(system, SB3Policy(trained.model, system), seeds)
         played = sum(found.decisions for found in metrics)
         cost = float(np.mean([math.inf if found.truncated else found.cost for found in metrics]))
-        return cost, int(trained.model.num_timesteps) + played
+        taught = 0 if trained.imitated is None else trained.imitated.decisions
+        return cost, taught + int(trained.model.num_timesteps) + played
 
 
 PPO = Learner("ppo", (*_ROLLED, _STEPS, _EPOCHS))

@@ -27,7 +27,7 @@ def test_simulation_agrees_with_the_exact_solution(section: Section) -> None:
         assert row.interval is not None
         assert row.interval[0] < row.measured < row.interval[1]
         assert 0.0 < row.interval[1] - row.interval[0] < 0.1 * row.measured
-    held = [row.interval[0] <= row.published <= row.interval[1] for row in rows]  # type: ignore[index, operator]
+    held = [row.interval[0] <= row.reference <= row.interval[1] for row in rows]  # type: ignore[index, operator]
     assert np.mean(held) > 0.6
 
 
@@ -36,7 +36,7 @@ def test_published_structure_on_the_published_curve_only(section: Section) -> No
     assert shares["affine"].met
     assert [shares[curve].measured for curve in ("affine", "knee", "stairs")] == [1.0, 1.0, 1.0]
     assert shares["doubling"].measured == 0.0
-    assert shares["doubling"].published is None
+    assert shares["doubling"].reference is None
     assert "not on `doubling`" in section.summary
     assert "The threshold never falls" in section.summary
 

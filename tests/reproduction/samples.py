@@ -19,7 +19,7 @@ def steady(options: Options, progress: Progress) -> Section:
         "A steady machine",
         rows=[
             Row("speed", np.float64(29.12345), "x", 30.0, "arXiv 1711.07480", "read", aim=0.05),
-            Row("gain", -0.95, published=(-0.905, -0.175), source="a paper", checked="recalled", aim=0.01),
+            Row("gain", -0.95, reference=(-0.905, -0.175), source="a paper", checked="recalled", aim=0.01),
             Row("alone", 0.1234567, "s", interval=(0.1, 0.15), note="nothing | published"),
         ],
         summary="It *agrees* with what is published.",

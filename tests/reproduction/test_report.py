@@ -43,7 +43,7 @@ def report(section: Section) -> ReproductionReport:
     ],
 )
 def test_error_is_from_the_nearer_end(measured: float, published: Any, error: float) -> None:
-    row = Row("x", measured, published=published, source="s", checked="read", aim=0.1 + 1e-9)
+    row = Row("x", measured, reference=published, source="s", checked="read", aim=0.1 + 1e-9)
     assert row.error == pytest.approx(error)
     assert row.met is (abs(error) < 0.11)
 
@@ -51,15 +51,15 @@ def test_error_is_from_the_nearer_end(measured: float, published: Any, error: fl
 def test_nothing_published_no_error() -> None:
     row = Row("x", 1.0, aim=0.1)
     assert (row.error, row.met) == (None, None)
-    assert Row("x", 1.0, published=1.0, source="s", checked="read").met is None
+    assert Row("x", 1.0, reference=1.0, source="s", checked="read").met is None
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Row("x", 1.0, published=1.0), "source and checked of 'x' must be given with `published`"),
-        (lambda: Row("x", 1.0, published=1.0, source="s"), "source and checked of 'x'"),
-        (lambda: Row("x", 1.0, published=(2.0, 1.0), source="s", checked="read"), "lower end first"),
+        (lambda: Row("x", 1.0, reference=1.0), "source and checked of 'x' must be given with `reference`"),
+        (lambda: Row("x", 1.0, reference=1.0, source="s"), "source and checked of 'x'"),
+        (lambda: Row("x", 1.0, reference=(2.0, 1.0), source="s", checked="read"), "lower end first"),
         (lambda: Table("t", "T", ("a", "b"), [[1]]), "row of table 't' must be 2 cells"),
         (lambda: Series("s", [1], [1, 2]), "series 's' must be of equal lengths"),
         (lambda: Series("s", [1], [1], low=[0]), "low and high of series 's'"),
@@ -77,7 +77,7 @@ def test_a_section_survives_storing(section: Section) -> None:
     again = section_from(json.loads(json.dumps(stored)))
     assert json.dumps(plain(again)) == json.dumps(stored)  # as text, because NaN is not itself
     assert again.rows == section.rows
-    assert again.rows[1].published == (-0.905, -0.175)
+    assert again.rows[1].reference == (-0.905, -0.175)
 
 
 def test_rows_are_rounded_when_shown() -> None:

@@ -312,8 +312,8 @@ def _variation(plan: Plan, found: Found, field: str) -> Chart:
 
 
 def _summary(plan: Plan, found: Found, rows: Sequence[Row]) -> str:
-    latency = [row for row in rows if row.published == REDUCTION]
-    peaks = [row.measured for row in rows if row.published == GAIN]
+    latency = [row for row in rows if row.reference == REDUCTION]
+    peaks = [row.measured for row in rows if row.reference == GAIN]
     fullest, oldest = ([r for r in latency if RIVALS[rival] in r.what] for rival in ("fullest", "oldest"))
     held = max(row.measured for row in latency) < 0.0 < min(peaks)
     edges = np.arange(WIDTH, LONGEST + WIDTH, WIDTH)

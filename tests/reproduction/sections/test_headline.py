@@ -55,7 +55,7 @@ def over(section: Section, machine: str, quantity: str, rival: str) -> dict[str,
 @pytest.mark.parametrize("pair", ERRORS)
 def test_headline(headline_rows: dict[tuple[str, str], Row], pair: tuple[str, str]) -> None:
     row = headline_rows[pair]
-    assert row.published == cases.PUBLISHED[pair]
+    assert row.reference == cases.PUBLISHED[pair]
     assert row.checked == "read"
     assert row.aim == 0.15
     assert row.error == pytest.approx(ERRORS[pair], abs=DRIFT)

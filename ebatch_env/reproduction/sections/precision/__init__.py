@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from ebatch_env.reproduction import trained_networks as nets
-from ebatch_env.reproduction.approximate_serving import seeds_text
+from ebatch_env.errors import needs_extra
 from ebatch_env.reproduction.report import Options, Progress, Section
-from ebatch_env.reproduction.sections.precision import alone, batched
-from ebatch_env.reproduction.sections.precision.measured import Measured, measure
+
+with needs_extra("section 'precision'", "approximation"):
+    from ebatch_env.reproduction import trained_networks as nets
+    from ebatch_env.reproduction.approximate_serving import seeds_text
+    from ebatch_env.reproduction.sections.precision import alone, batched
+    from ebatch_env.reproduction.sections.precision.measured import Measured, measure
 
 __all__ = ["run"]
 

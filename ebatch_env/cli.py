@@ -254,7 +254,9 @@ def reproduce(
         typer.Argument(metavar="[SECTION]...", help="Which sections; see `ebatch list`. Default: all."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the page; a rerun continues it.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A look in under two minutes: smaller, in part other experiments.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A look in under two minutes: smaller, in part other experiments.")
+    ] = False,
     processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -299,7 +301,9 @@ def _say_kept(out: Path | None) -> None:
     if out is None:
         kept = "nothing is kept without --out"
     elif parts:
-        kept = f"finished and kept in {out / 'parts'}: {', '.join(dict.fromkeys(parts))}; the same command goes on there"
+        kept = (
+            f"finished and kept in {out / 'parts'}: {', '.join(dict.fromkeys(parts))}; the same command goes on there"
+        )
     else:
         kept = "no section had finished, so nothing is kept"
     typer.echo(f"\nebatch: interrupted; {kept}", err=True)

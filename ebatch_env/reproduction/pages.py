@@ -157,6 +157,7 @@ class ReproductionReport:
         return [outcome.section for outcome in self.outcomes if outcome.section is not None]
 
 
+COUNTED: tuple[Checked, ...] = ("recalled", "secondary", "derived")
 OVERVIEW = ("section", "published figures", "rows with them", "aims met", "other references", "aims met there", "time")
 
 
@@ -170,9 +171,7 @@ def overview_cells(outcome: Outcome) -> list[str]:
     printed = [row for row in compared if row.kind == "published"]
     others = [row for row in compared if row.kind != "published"]
     figures = {row.figure or row.what: row.checked for row in printed}
-    counts = [
-        (sum(mark == checked for mark in figures.values()), MARKS[checked]) for checked in ("recalled", "derived")
-    ]
+    counts = [(sum(mark == checked for mark in figures.values()), MARKS[checked]) for checked in COUNTED]
     told = ", ".join([str(len(figures)), *(f"{count} {mark}" for count, mark in counts if count)])
     kinds = [(sum(row.kind == kind for row in others), names) for kind, names in KINDS.items()]
     other = ", ".join(f"{count} {one if count == 1 else several}" for count, (one, several) in kinds if count)

@@ -42,12 +42,14 @@ class Reading:
         dram: whether DRAM counts.
         anew: whether all weights load anew for every sequence, those that fit on chip included, with sequences of
             `short_sequence` steps.
+        shown: in the chart; the table has all.
     """
 
     name: str
     machine: EPUR = PUBLISHED_EPUR
     dram: bool = True
     anew: bool = False
+    shown: bool = True
 
     def parts(self, of: str, effects: Effects) -> Parts:
         """Joules of a round by component, before and after."""
@@ -74,10 +76,14 @@ def readings() -> list[Reading]:
     sets.sort(key=lambda reading: reading.machine.costs != default.costs)
     name = sets[0].name
     ends = [
-        Reading(f"{name}, LPDDR4 {pj:g} pJ/bit", replace(default, energy=replace(default.costs, dram_pj_per_bit=pj)))
+        Reading(
+            f"{name}, LPDDR4 {pj:g} pJ/bit",
+            replace(default, energy=replace(default.costs, dram_pj_per_bit=pj)),
+            shown=False,
+        )
         for pj in LPDDR4_ENDS
     ]
-    on_chip = [Reading(f"{one.name}, without DRAM", one.machine, dram=False) for one in sets]
+    on_chip = [Reading(f"{one.name}, without DRAM", one.machine, dram=False, shown=False) for one in sets]
     anew = Reading(f"{name}, weights anew for every {short_sequence()} steps", default, anew=True)
     return [*sets, *ends, *on_chip, anew]
 
@@ -171,25 +177,27 @@ def _cell(share: tuple[float, float] | None) -> str:
 
 
 def charts(found: Sequence[Counted]) -> list[Chart]:
-    """Savings by network and reading beside the published ones; the components of the default reading."""
+    """Savings by network beside the published ones; the components of the default reading, and what is saved of each."""
     names = list(dict.fromkeys(one.network for one in found))
     given = [next(one for one in found if one.network == name) for name in names]
     series = [Series("published", names, [100 * one.published for one in given])]
-    for reading in dict.fromkeys(one.reading for one in found):
+    for reading in (one.name for one in readings() if one.shown):
         mine = {one.network: one for one in found if one.reading == reading}
         series.append(Series(reading, names, [100 * mine[name].saved for name in names]))
     alone = [one for one in given if one.parts]
-    pieces = []
-    for component, label in COMPONENTS.items():
-        both = [one.parts.get(component, (0.0, 0.0)) for one in alone]
-        if any(share > 0 for share, _ in both):
-            pieces.append(Series(label, [one.network for one in alone], [share for share, _ in both]))
-            pieces.append(Series(f"saved of it: {label}", [one.network for one in alone], [s for _, s in both]))
+
+    def pieces(place: int) -> list[Series]:
+        return [
+            Series(label, [one.network for one in alone], [one.parts.get(name, (0.0, 0.0))[place] for one in alone])
+            for name, label in COMPONENTS.items()
+            if any(name in one.parts for one in alone)
+        ]
+
+    default = found[0].reading
     return [
         Chart("energy-readings", "Energy saved with the published shares, by reading", "", "%", series, "bar"),
-        Chart(
-            "energy-parts", f"Energy by component and what is saved of it, {found[0].reading}", "", "%", pieces, "bar"
-        ),
+        Chart("energy-parts", f"Energy by component without the scheme, {default}", "", "%", pieces(0), "bar"),
+        Chart("energy-saved", f"What is saved of each component, {default}", "", "points", pieces(1), "bar"),
     ]
 
 

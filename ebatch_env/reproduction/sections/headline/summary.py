@@ -288,7 +288,7 @@ def _over_load(loaded: Sequence[Loaded], knees: Sequence[Knee]) -> str:
     ]
     kept = [f"{knee.throughput:.2f}x / {knee.energy:.2f}x ({MACHINES[knee.machine]})" for knee in busiest]
     return (
-        f"Over load the energy gain goes {', '.join(parts)}, where a machine that idles draws its static power all the "
+        f"The energy gain goes {', '.join(parts)}, where a machine that idles draws its static power all the "
         f"same; throughput gains nothing until the rival saturates. At load {busiest[0].load:g} the knee of {SHOWN}'s "
         f"latency-energy curve is at T = {', '.join(knee)}. A full queue has no latency to lose, and longer rounds are "
         f"chosen there; with the knee's T kept {SHOWN} would gain {', '.join(kept)}."

@@ -157,11 +157,16 @@ def _energy_story(found: Found) -> str:
     shares = {case: energy_readings.shares(cases[case].parts) for case in cases}
     first, last = shares[LOADED, LANES[0]], shares[LOADED, LANES[-1]]
     before = shares[ALONE, 1]
+    batched = [cases[LOADED, lanes].energy_saved for lanes in LANES]
+    least = min(range(len(LANES)), key=lambda place: batched[place])
+    way = f"{100 * one.energy_saved:.0f} % are saved with one lane"
+    if least:
+        way += f", falling with the rows to {100 * batched[least]:.0f} % with {LANES[least]}"
+    way += f", and {100 * many.energy_saved:.0f} % with {LANES[-1]}, where hardly a row is skipped"
     return (
-        f"It goes the other way than rows and speed: {100 * one.energy_saved:.0f} % with one lane, "
-        f"{100 * many.energy_saved:.0f} % with {LANES[-1]}. A lane that hits spares its own multiplications and operand reads "
-        "whoever else needs the row, and these are a growing share of the energy, because reading weights, leakage and DRAM are "
-        f"paid once for all lanes: multiplications are {first['macs'][0]:.0f} % of it with one lane and {last['macs'][0]:.0f} % "
+        f"{way}. A lane that hits spares its own multiplications and operand reads whoever else needs the row, and these are a "
+        "growing share of the energy, because reading weights, leakage and DRAM are paid once for all lanes: "
+        f"multiplications are {first['macs'][0]:.0f} % of it with one lane and {last['macs'][0]:.0f} % "
         f"with {LANES[-1]}, and give {first['macs'][1]:.0f} and {last['macs'][1]:.0f} of the points saved. That one lane saves "
         f"less than the {100 * alone.energy_saved:.0f} % of the published machine is the batched machine's DRAM and leakage: "
         f"with replicated units it is {100 * replicated.energy_saved:.0f} %, and with rounds of {ROUND} steps instead of 100, "

@@ -203,8 +203,10 @@ def run(options: Options, progress: Progress) -> Section:
         tables=[_thresholds(solved)],
         charts=[_actions(solved), *(_times(curve, solved, simulated) for curve in CURVES)],
         quick=(
-            f"the aim is {QUICK_AIM:.1%} instead of {AIM:.1%}; {QUICK[0]} episodes of {QUICK[1]} requests instead of {FULL[0]} of "
-            f"{FULL[1]}, shorter ones starting emptier; {len({load for _, load in QUEUES})} loads instead of {len(LOADS)}, so that "
+            f"the aim is {QUICK_AIM:.1%} instead of {AIM:.1%}; {QUICK[0]} episodes of {QUICK[1]} requests instead of "
+            f"{FULL[0]} of "
+            f"{FULL[1]}, shorter ones starting emptier; {len({load for _, load in QUEUES})} loads instead of "
+            f"{len(LOADS)}, so that "
             "shares of loads are of others; no rule that waits."
         ),
         seeds=f"Simulated: {episodes} episodes of {requests} requests, "
@@ -335,7 +337,8 @@ def _summary(
     structure_text = f"It is what the optimum has in {len(limits)} of {len(solved)} queues"
     if broken:
         structure_text += (
-            f"; not on {' and '.join(f'`{curve}`' for curve in broken)}, where a batch just above a stair is worth a wait "
+            f"; not on {' and '.join(f'`{curve}`' for curve in broken)}, where a batch just above a stair is worth a "
+            "wait "
             "for the next stair, so the rule waits again at queues longer than some that it serves"
         )
     structure_text += ". The threshold " + ("never falls" if rising else "does not always rise") + " as the load rises"
@@ -343,13 +346,16 @@ def _summary(
         structure_text += ", and where a rule waits again the batch falls with the queue"
     worst = max(solved, key=lambda entry: entry.cap_s / entry.optimum_s)
     return paragraphs(
-        "With lengths all 1, one layer and Poisson arrivals the environment is a batch-service queue, whose best rule can be "
-        "computed exactly. So the references here are mostly no published figures: exact solutions by this project's own solver, "
+        "With lengths all 1, one layer and Poisson arrivals the environment is a batch-service queue, whose best rule "
+        "can be "
+        "computed exactly. So the references here are mostly no published figures: exact solutions by this project's "
+        "own solver, "
         "and a bound from a formula in print.",
         points(
             (
                 "Simulation against the exact solution.",
-                f"It comes within {100 * max(map(abs, offs)):.2f} % everywhere, and the 95 % interval holds the solution in "
+                f"It comes within {100 * max(map(abs, offs)):.2f} % everywhere, and the 95 % interval holds the "
+                "solution in "
                 f"{inside} of {len(offs)} cases.",
             ),
             (
@@ -362,7 +368,8 @@ def _summary(
             ),
             (
                 "Greedy with its best cap",
-                f"loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum (`{worst.curve}`, load "
+                f"loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum (`{worst.curve}`, "
+                "load "
                 f"{worst.load:g}).",
             ),
         ),

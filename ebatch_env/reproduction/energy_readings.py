@@ -217,14 +217,16 @@ def explained(found: Sequence[Counted], aim: float) -> str:
             least = min([base, *others], key=lambda one: abs(one.error))
             if least.error > 0:
                 text += (
-                    f": even under the closest, {least.reading}, another {100 * least.error:.0f} % of the energy would have to "
+                    f": even under the closest, {least.reading}, another {100 * least.error:.0f} % of the energy "
+                    "would have to "
                     "come on top that the scheme does not touch"
                 )
         if base.parts:
             largest = max(base.parts, key=lambda name: base.parts[name][1])
             share, points = base.parts[largest]
             text += (
-                f"; most is saved of the {COMPONENTS[largest]}, {points:.1f} points of the {100 * base.saved:.1f} (it is "
+                f"; most is saved of the {COMPONENTS[largest]}, {points:.1f} points of the {100 * base.saved:.1f} (it "
+                "is "
                 f"{share:.0f} % of the energy)"
             )
         parts.append(text)

@@ -44,7 +44,8 @@ def seeds(options: Options) -> tuple[int, ...]:
 def quick_text() -> str:
     """What a quick run changes."""
     return (
-        f"{len(QUICK_NAMES)} networks ({', '.join(QUICK_NAMES)}) instead of {len(RECIPES)}, so that means over networks are of "
+        f"{len(QUICK_NAMES)} networks ({', '.join(QUICK_NAMES)}) instead of {len(RECIPES)}, so that means over "
+        "networks are of "
         f"others, and {len(seeds(Options(quick=True)))} seed instead of {len(SEEDS)}: its figures have no interval."
     )
 

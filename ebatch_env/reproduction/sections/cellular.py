@@ -114,7 +114,8 @@ def run(options: Options, progress: Progress) -> Section:
         tables=[_table(plan, found)],
         charts=charts,
         quick=(
-            f"{len(Plan.of(Options(quick=True)).seeds)} seeds instead of {len(full.seeds)}, {len(ROW_LOADS)} loads instead of "
+            f"{len(Plan.of(Options(quick=True)).seeds)} seeds instead of {len(full.seeds)}, {len(ROW_LOADS)} loads "
+            "instead of "
             f"{len(LOADS)}, so that peak throughputs are interpolated between fewer points, and no sensitivity charts."
         ),
         seeds=f"Poisson arrivals, {DURATION_S:g} s or {FEWEST} requests an episode, the first {100 * WARM_UP:g} % not "
@@ -336,20 +337,25 @@ def _summary(plan: Plan, found: Found, rows: Sequence[Row]) -> str:
         f"{1e6 * GPUStep.full_s:g} us at {GPUStep.full}; sentences of {MEAN_LENGTH:g} words on average and at most "
         f"{LONGEST}, log-normal with spread {SPREAD:g} (assumed); all published figures are recalled, not checked.",
         f"The published direction, lower latency and higher peak throughput than padded buckets, "
-        f"{'holds everywhere' if held else 'does not hold everywhere'}. The {len(rows)} rows are set against the same two "
-        f"published ranges, and {reached} lie within. The size depends on something about the rivals that is not known to us, "
+        f"{'holds everywhere' if held else 'does not hold everywhere'}. The {len(rows)} rows are set against the same "
+        "two "
+        f"published ranges, and {reached} lie within. The size depends on something about the rivals that is not "
+        "known to us, "
         "which bucket they serve first:",
         points(
             (
                 "Fullest bucket first.",
-                f"{sum(bool(row.met) for row in fullest)} of {len(fullest)} latency reductions are in the published range, "
-                f"the least being {max(row.measured for row in fullest):.3g} % on an idle machine, where only the padding to "
+                f"{sum(bool(row.met) for row in fullest)} of {len(fullest)} latency reductions are in the published "
+                "range, "
+                f"the least being {max(row.measured for row in fullest):.3g} % on an idle machine, where only the "
+                "padding to "
                 "the bucket's edge is left.",
             ),
             (
                 "Oldest request's bucket first.",
                 f"{sum(bool(row.met) for row in oldest)} of {len(oldest)} are, and the others reach "
-                f"{min(row.measured for row in oldest):.3g} %: every bucket gets its turn, the rare long ones run nearly "
+                f"{min(row.measured for row in oldest):.3g} %: every bucket gets its turn, the rare long ones run "
+                "nearly "
                 f"empty, and the {edges.size} buckets once round take {cycle_s:.2g} s at the step's floor.",
             ),
             (
@@ -360,7 +366,8 @@ def _summary(plan: Plan, found: Found, rows: Sequence[Row]) -> str:
             ),
             (
                 "Buckets or none.",
-                f"At load {few / capacity_rps():.2g} padding whole batches without any buckets has a 90th percentile of "
+                f"At load {few / capacity_rps():.2g} padding whole batches without any buckets has a 90th percentile "
+                "of "
                 f"{1e3 * simple_s:.3g} ms, against {1e3 * best_s:.3g} ms with buckets"
                 + (
                     f": up to {GPUStep.knee} lanes a step costs the same, so buckets pay only under load"

@@ -191,23 +191,29 @@ def _summary(rows: list[Row], charts: list[Chart], savings: dict[str, dict[str, 
     low, high = min(energy, key=lambda name: energy[name]), max(energy, key=lambda name: energy[name])
     anchors = len(aimed) - len(free)
     return paragraphs(
-        f"{sum(bool(row.met) for row in aimed)} of {len(aimed)} rows meet their aim. {anchors} of them are anchors: constants "
+        f"{sum(bool(row.met) for row in aimed)} of {len(aimed)} rows meet their aim. {anchors} of them are anchors: "
+        "constants "
         f"were derived from them. Of the other {len(free)} the largest error is {100 * (largest.error or 0.0):+.1f} % "
         f"({largest.what}). Rates follow from the cycle rule with no freedom at all.",
-        f"MWL's mean hides {energy[low]:.0f} % ({low}) to {energy[high]:.0f} % ({high}): what it saves depends on the share of "
-        "weights in the input half, and short sequences pay for loads it does not spare; the model counts DRAM, the paper "
+        f"MWL's mean hides {energy[low]:.0f} % ({low}) to {energy[high]:.0f} % ({high}): what it saves depends on the "
+        "share of "
+        "weights in the input half, and short sequences pay for loads it does not spare; the model counts DRAM, the "
+        "paper "
         "does not say.",
         "Two things are not known and matter for batches:",
         points(
             (
                 "Word width of the peak.",
                 "The published peak power does not say at which word width it is drawn: the three readings give "
-                f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} lanes.",
+                f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} "
+                "lanes.",
             ),
             (
                 "Replicas.",
-                f"How often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in throughput "
-                f"with one to {max(replicas.y):.2f}x, because a step must outrun the load of its weights for T to matter.",
+                f"How often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in "
+                "throughput "
+                f"with one to {max(replicas.y):.2f}x, because a step must outrun the load of its weights for T to "
+                "matter.",
             ),
         ),
     )

@@ -61,7 +61,8 @@ def run(options: Options, progress: Progress) -> Section:
         quick=(
             f"schedulers on {', '.join(QUICK.machines)} only, at load {', '.join(f'{x:g}' for x in QUICK.loads)} only, "
             f"{QUICK.episodes} episodes of {QUICK.requests} requests instead of {FULL.episodes} of {FULL.requests}, "
-            f"{QUICK.settings} settings of each instead of {FULL.settings}: other constant T are among them (the rows' names say "
+            f"{QUICK.settings} settings of each instead of {FULL.settings}: other constant T are among them (the "
+            "rows' names say "
             "which), so dearest over best is another figure."
         ),
         seeds=f"{EVALUATION_SEED}..{EVALUATION_SEED + budget.episodes - 1}: {budget.episodes} episodes of "
@@ -184,12 +185,14 @@ def _summary(
     plasticine = (
         f"One cycle rule with two fitted constants (142 cycles a step, 50 a call) gives {len(good)} of {len(off)} "
         f"Plasticine latencies within 1 %, with one choice of loops per cell; the others, off by up to "
-        f"{100 * max(map(abs, off)):.0f} %, come close with smaller loops only (table). Both cells send a step through {CHAIN_UNITS} "
+        f"{100 * max(map(abs, off)):.0f} %, come close with smaller loops only (table). Both cells send a step "
+        f"through {CHAIN_UNITS} "
         f"units, {machine.step_latency_cycles / CHAIN_UNITS:.0f} cycles each with the network, which is plausible but "
         "not sourced. "
         f"By the recalled memory size the 8-bit weights of {too_large} do not fit the chip, although latencies are "
         "published for most of them: one of the two recollections, or the width of those weights, must be wrong. "
-        f"The search over loops, under a resource rule derived here, finds latencies {geometric_mean(gains):.2f}x shorter "
+        f"The search over loops, under a resource rule derived here, finds latencies {geometric_mean(gains):.2f}x "
+        "shorter "
         f"than the published ones in the mean, from {min(gains):.2f}x to {max(gains):.2f}x by task."
     )
     others = (
@@ -206,10 +209,12 @@ def _summary(
             ("Brainwave and V100.", others),
             ("Uncertain constants.", spatial_sensitivity.summary(varied)),
         ),
-        "Does the choice of T still matter on these machines? Asked of constant plans and of the rule of `ebatch`; no agent "
+        "Does the choice of T still matter on these machines? Asked of constant plans and of the rule of `ebatch`; no "
+        "agent "
         "was trained here, so whether *learning* T pays is open.",
         points(*((f"{name}.", _verdict(name, played)) for name in budget.machines)),
-        f"{_conclusion(played)} (Costs are interquartile means per request, ratios are taken episode by episode, brackets are "
+        f"{_conclusion(played)} (Costs are interquartile means per request, ratios are taken episode by episode, "
+        "brackets are "
         "95 % intervals.)",
     )
 
@@ -219,7 +224,8 @@ def _verdict(machine: str, played: Sequence[Outcome]) -> str:
     best = dict.fromkeys(outcome.best_constant for outcome in rows)
     dearest = dict.fromkeys(outcome.dearest for outcome in rows)
     text = (
-        f"The dearest constant T ({', '.join(dearest)}) costs {_range([x.worst_over_best.value for x in rows])} the best "
+        f"The dearest constant T ({', '.join(dearest)}) costs {_range([x.worst_over_best.value for x in rows])} the "
+        "best "
         f"({', '.join(best)}), of T = {', '.join(rows[0].plans)}"
     )
     if len(rows) > 1:

@@ -231,7 +231,8 @@ def _summary(rows: list[Row]) -> str:
         points(
             (
                 "Nothing hides behind the weights.",
-                "On four networks the cycles with matrix work come to the DRAM's time for a tile: work without the matrix "
+                "On four networks the cycles with matrix work come to the DRAM's time for a tile: work without the "
+                "matrix "
                 "unit is not hidden.",
             ),
             (
@@ -241,8 +242,10 @@ def _summary(rows: list[Row]) -> str:
             ),
             (
                 "Vector work.",
-                f"A vector layer takes {lstm0.element_row_cycles:.1f} and {lstm1.element_row_cycles:.1f} cycles per 256 "
-                "bytes, if all of the time without matrix work is its: the published time of one instruction. That each "
+                f"A vector layer takes {lstm0.element_row_cycles:.1f} and {lstm1.element_row_cycles:.1f} cycles per "
+                "256 "
+                "bytes, if all of the time without matrix work is its: the published time of one instruction. That "
+                "each "
                 "moves one row of 256 bytes is a reading formed after seeing the counters; it cannot hold for the "
                 "activations of a convolution (CNN0 would be slower than it is).",
             ),
@@ -251,8 +254,10 @@ def _summary(rows: list[Row]) -> str:
         points(
             (
                 "LSTM1's batch.",
-                f"Its active and shift cycles give {lstm1.rows:.1f} rows per tile where the batch is {lstm1.batch}. Its "
-                "useful share and its TOPS agree with the rows counted, so the batch is the odd one out, and the rows that "
+                f"Its active and shift cycles give {lstm1.rows:.1f} rows per tile where the batch is {lstm1.batch}. "
+                "Its "
+                "useful share and its TOPS agree with the rows counted, so the batch is the odd one out, and the rows "
+                "that "
                 "rest on it are off by it.",
             ),
             (
@@ -261,9 +266,12 @@ def _summary(rows: list[Row]) -> str:
             ),
             ("Power", "does not follow the load as the model's does."),
         ),
-        "The tile arithmetic equals SCALE-Sim's to the cycle, and ZigZag's to half a per cent once activations share the DRAM "
-        "as they do there; both were run once by this project, and their figures are kept in the code. The MLPs' counters, here "
-        "as a control, and the read-after-write stalls are from a transcription of Google's table, the LSTMs' from the paper.",
+        "The tile arithmetic equals SCALE-Sim's to the cycle, and ZigZag's to half a per cent once activations share "
+        "the DRAM "
+        "as they do there; both were run once by this project, and their figures are kept in the code. The MLPs' "
+        "counters, here "
+        "as a control, and the read-after-write stalls are from a transcription of Google's table, the LSTMs' from "
+        "the paper.",
     )
 
 

@@ -97,14 +97,18 @@ def run(options: Options, progress: Progress) -> Section:
             *sensitivity.charts(sensitive),
         ],
         quick=(
-            f"{QUICK.requests_per_lane} requests a lane wait at the start of a full queue instead of {FULL.requests_per_lane}, "
+            f"{QUICK.requests_per_lane} requests a lane wait at the start of a full queue instead of "
+            f"{FULL.requests_per_lane}, "
             "which changes the gain over buckets (see the table of depths) and hardly the others; "
-            f"{QUICK.seeds} seeds instead of {FULL.seeds}, {len(QUICK.loads)} loads instead of {len(FULL.loads)}, depths up to "
+            f"{QUICK.seeds} seeds instead of {FULL.seeds}, {len(QUICK.loads)} loads instead of {len(FULL.loads)}, "
+            "depths up to "
             f"{max(QUICK.depths)} instead of {max(FULL.depths)}."
         ),
         seeds=(
-            f"{size.requests_per_lane} requests a lane. Seeds {seeds[0]}..{seeds[-1]} on a full queue and {seeds[0]}..{seeds[size.load_seeds - 1]} under load, "
-            f"{seeds[0]}..{seeds[size.depth_seeds - 1]} for the depths, {TUNING_SEED} to choose a fixed T, {TUNING_SEED + 1} for the sensitivity."
+            f"{size.requests_per_lane} requests a lane. Seeds {seeds[0]}..{seeds[-1]} on a full queue and "
+            f"{seeds[0]}..{seeds[size.load_seeds - 1]} under load, "
+            f"{seeds[0]}..{seeds[size.depth_seeds - 1]} for the depths, {TUNING_SEED} to choose a fixed T, "
+            f"{TUNING_SEED + 1} for the sensitivity."
         ),
     )
 

@@ -73,7 +73,8 @@ def tables(found: Sequence[Depth]) -> list[Table]:
     ]
     seeds = len(found[0].outcomes[EBATCH.key])
     title = (
-        f"Depth of the full queue: E-BATCH's gain over each rival, geometric means over {', '.join(headline_networks())} "
+        "Depth of the full queue: E-BATCH's gain over each rival, geometric means over "
+        f"{', '.join(headline_networks())} "
         f"and {seeds} seeds"
     )
     return [Table("depth", title, columns, cells)]

@@ -81,17 +81,21 @@ def _readings(found: Found) -> str:
         "choose, and the rival decides most. The abstract speaks of schemes that update the batch every few time-steps "
         "and for that run different layers within a short time: we read it as cellular batching whose cell is one "
         "time-step through all layers, five of which are submitted before the batch is formed anew (`cells-5`). The "
-        "argument is the wording, but what rounds of one step give was known when it was made, and it is also the reading "
+        "argument is the wording, but what rounds of one step give was known when it was made, and it is also the "
+        "reading "
         "closest to the published figures: the agreement is no evidence for it. Over it E-BATCH gains "
-        f"{_four(found, CELLS.key)} in throughput / energy per sequence, {_four(found, CELLS.key, FIXED)} with the best "
+        f"{_four(found, CELLS.key)} in throughput / energy per sequence, {_four(found, CELLS.key, FIXED)} with the "
+        "best "
         "fixed T."
     )
 
 
 def _rivals(found: Found) -> str:
     return (
-        "Had the rival run five steps of one layer before the next (`layers-5`, the reading that the baseline `cellular` "
-        f"takes), it would be {_four(found, 'layers-5')}; over padding {_four(found, 'padded')}, over padding with buckets "
+        "Had the rival run five steps of one layer before the next (`layers-5`, the reading that the baseline "
+        "`cellular` "
+        f"takes), it would be {_four(found, 'layers-5')}; over padding {_four(found, 'padded')}, over padding with "
+        "buckets "
         f"{_four(found, 'buckets')}."
     )
 
@@ -110,8 +114,10 @@ def _depth(deep: Sequence[Depth]) -> str:
         for key in others
     )
     return (
-        "The gain over buckets has no value of its own: the more requests wait, the closer the lengths that a bucket finds. "
-        f"In throughput it is {'; '.join(parts)} with {', '.join(map(str, depths))} requests a lane at the start. The other "
+        "The gain over buckets has no value of its own: the more requests wait, the closer the lengths that a bucket "
+        "finds. "
+        f"In throughput it is {'; '.join(parts)} with {', '.join(map(str, depths))} requests a lane at the start. The "
+        "other "
         f"gains have settled: from {depths[-2]} to {depths[-1]} a lane none moves by more than {100 * moved:.1f} %."
     )
 
@@ -129,8 +135,10 @@ def _networks(found: Found) -> str:
         value = mean_gain(found, machine, quantity, CELLS.key, everything).value
         errors.append(f"{MACHINES[machine]} {quantity} {value:.2f}x ({100 * (value / published - 1):+.1f} %)")
     return (
-        f"The means are over {', '.join(chosen)}. Left out, by a rule on the machines and not on the outcome, are {told}. "
-        f"With {added} in the mean the gains over {CELLS.key} are {', '.join(errors)}; with any one of the {len(chosen)} left "
+        f"The means are over {', '.join(chosen)}. Left out, by a rule on the machines and not on the outcome, are "
+        f"{told}. "
+        f"With {added} in the mean the gains over {CELLS.key} are {', '.join(errors)}; with any one of the "
+        f"{len(chosen)} left "
         f"out they are {_left_out(found)}."
     )
 
@@ -171,9 +179,12 @@ def _uncertain(found: Found, sensitive: Sequence[Sensitive]) -> str:
         if all(item.within(quantity) for quantity in QUANTITIES)
     ]
     return (
-        f"Far more is uncertain than the intervals say. The batch ({LANES} lanes), E-PUR's replicas and its energy reading are "
-        "assumed, the last chosen knowing what it does to the energy gain. What moves each figure most, of the values in the "
-        f"sensitivity charts: {'; '.join(parts)}. Within the aim are {', '.join(kept)} of these values; both figures of a "
+        f"Far more is uncertain than the intervals say. The batch ({LANES} lanes), E-PUR's replicas and its energy "
+        "reading are "
+        "assumed, the last chosen knowing what it does to the energy gain. What moves each figure most, of the values "
+        "in the "
+        f"sensitivity charts: {'; '.join(parts)}. Within the aim are {', '.join(kept)} of these values; both figures "
+        "of a "
         f"machine at once: {', '.join(together) or 'none'}."
     )
 
@@ -213,7 +224,8 @@ def _closing(found: Found, sensitive: Sequence[Sensitive], machine: str, quantit
         parts.append(f"no value reaches the published point, the nearest is {nearest.gain(quantity):.2f}x")
     bound = np.exp(np.mean([np.log(found[machine, name].bound[quantity]) for name in headline_networks()]))
     parts.append(
-        f"as the machine stands, rounds without end and with all lanes at work would gain {bound:.2f}x over rounds of one step"
+        f"as the machine stands, rounds without end and with all lanes at work would gain {bound:.2f}x over rounds of "
+        "one step"
     )
     return "; ".join(parts)
 
@@ -235,7 +247,8 @@ def _apart(found: Found) -> str:
         )
     widest = max(found["tpu", name].bound["throughput"] for name in headline_networks())
     return text + (
-        f" And since long rounds spare only the input matrices, about half of the tiles, hopping less can gain {widest:.2f}x "
+        " And since long rounds spare only the input matrices, about half of the tiles, hopping less can gain "
+        f"{widest:.2f}x "
         "at most on the networks of the headline; more must come from fuller lanes."
     )
 
@@ -253,7 +266,8 @@ def _behind(found: Found) -> str:
     if not behind:
         return "It is behind no rival on any network."
     return (
-        f"It is behind by more than {BEHIND:.0%} on {', '.join(behind)}: on the TPU sequences that join cost another input "
+        f"It is behind by more than {BEHIND:.0%} on {', '.join(behind)}: on the TPU sequences that join cost another "
+        "input "
         "GEMM of the first layer, which is half of the work of a network of one layer; and a network that reads "
         "sequences from both ends runs them whole, so that only sorting by length helps."
     )
@@ -283,7 +297,8 @@ def _over_load(loaded: Sequence[Loaded], knees: Sequence[Knee]) -> str:
     ]
     busiest = [knee for knee in knees if knee.load == max(other.load for other in knees)]
     knee = [
-        f"{knee.time_steps} on the {MACHINES[knee.machine]} ({mean(knee.chosen, 'time_steps'):.0f} on average at run time)"
+        f"{knee.time_steps} on the {MACHINES[knee.machine]} ({mean(knee.chosen, 'time_steps'):.0f} on average at run "
+        "time)"
         for knee in busiest
     ]
     kept = [f"{knee.throughput:.2f}x / {knee.energy:.2f}x ({MACHINES[knee.machine]})" for knee in busiest]

@@ -257,26 +257,33 @@ def summary(found: Found, energies: Sequence[energy_readings.Counted]) -> str:
         zeros = [one.curves[True][1] for name in lost_causes for one in found[name]]
         cost = fmean(one.exact - one.curves[True][1].accuracy for name in lost_causes for one in found[name])
         causes = (
-            f"On {' and '.join(lost_causes)} no threshold keeps the accuracy: even at 0, where a neuron is reused only while "
-            f"its binary output has not moved at all, {100 * fmean(zero.reuse for zero in zeros):.0f} % are reused at a loss "
+            f"On {' and '.join(lost_causes)} no threshold keeps the accuracy: even at 0, where a neuron is reused "
+            "only while "
+            f"its binary output has not moved at all, {100 * fmean(zero.reuse for zero in zeros):.0f} % are reused at "
+            "a loss "
             f"of {100 * cost:.0f} points. A smooth signal drifts without changing signs, and what does not show in the "
             "binary output is not added up either."
         )
     return points(
         (
             "Reuse.",
-            f"At a loss of {nets.LOSS:.0%} on the training data, {100 * mean:.0f} % of the neuron evaluations are reused on "
-            f"average, from {100 * min(reuse.values()):.0f} % to {100 * max(reuse.values()):.0f} % by network; the paper's "
-            f"average is {100 * MEMOIZATION_MEAN.share:.1f} % on other networks. Without throttling it is {100 * plain:.0f} %.",
+            f"At a loss of {nets.LOSS:.0%} on the training data, {100 * mean:.0f} % of the neuron evaluations are "
+            "reused on "
+            f"average, from {100 * min(reuse.values()):.0f} % to {100 * max(reuse.values()):.0f} % by network; the "
+            "paper's "
+            f"average is {100 * MEMOIZATION_MEAN.share:.1f} % on other networks. Without throttling it is "
+            f"{100 * plain:.0f} %.",
         ),
         (
             "Accuracy.",
-            "The threshold comes from training data, on which these networks make hardly any error, so it costs more on "
+            "The threshold comes from training data, on which these networks make hardly any error, so it costs more "
+            "on "
             f"the test data than was allowed: {lost[worst]:.1f} points on {worst}. {causes}",
         ),
         (
             "Speed.",
-            f"With the published reuse, scaled to its printed mean, the model's speed-up is {_mean(scaled, 'speed_up'):.2f}x "
+            "With the published reuse, scaled to its printed mean, the model's speed-up is "
+            f"{_mean(scaled, 'speed_up'):.2f}x "
             f"against {MEMOIZATION_MEAN.speed_up}x.",
         ),
         (
@@ -297,6 +304,7 @@ def _more_than_all() -> str:
     if not told:
         return ""
     return (
-        f"More energy is said to be saved than evaluations are skipped on {' and '.join(told)}, which skipping alone cannot "
+        f"More energy is said to be saved than evaluations are skipped on {' and '.join(told)}, which skipping alone "
+        "cannot "
         "do; reuse and energy may be from different versions of the paper."
     )

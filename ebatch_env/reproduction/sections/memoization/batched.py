@@ -164,13 +164,18 @@ def _energy_story(found: Found) -> str:
         way += f", falling with the rows to {100 * batched[least]:.0f} % with {LANES[least]}"
     way += f", and {100 * many.energy_saved:.0f} % with {LANES[-1]}, where hardly a row is skipped"
     return (
-        f"{way}. A lane that hits spares its own multiplications and operand reads whoever else needs the row, and these are a "
+        f"{way}. A lane that hits spares its own multiplications and operand reads whoever else needs the row, and "
+        "these are a "
         "growing share of the energy, because reading weights, leakage and DRAM are paid once for all lanes: "
         f"multiplications are {first['macs'][0]:.0f} % of it with one lane and {last['macs'][0]:.0f} % "
-        f"with {LANES[-1]}, and give {first['macs'][1]:.0f} and {last['macs'][1]:.0f} of the points saved. That one lane saves "
-        f"less than the {100 * alone.energy_saved:.0f} % of the published machine is the batched machine's DRAM and leakage: "
-        f"with replicated units it is {100 * replicated.energy_saved:.0f} %, and with rounds of {ROUND} steps instead of 100, "
-        f"where weights come from DRAM {100 / ROUND:.3g} times as often, {100 * one.energy_saved:.0f} %: DRAM, of which "
+        f"with {LANES[-1]}, and give {first['macs'][1]:.0f} and {last['macs'][1]:.0f} of the points saved. That one "
+        "lane saves "
+        f"less than the {100 * alone.energy_saved:.0f} % of the published machine is the batched machine's DRAM and "
+        "leakage: "
+        f"with replicated units it is {100 * replicated.energy_saved:.0f} %, and with rounds of {ROUND} steps instead "
+        "of 100, "
+        f"where weights come from DRAM {100 / ROUND:.3g} times as often, {100 * one.energy_saved:.0f} %: DRAM, of "
+        "which "
         f"nothing is saved, goes from {before['dram'][0]:.0f} % of the energy to {first['dram'][0]:.0f} %."
     )
 
@@ -276,17 +281,22 @@ def summary(found: Found, served: Served) -> str:
     return points(
         (
             "Rows and speed in a batch.",
-            f"Most of both is lost. On {name}, the best case, one lane skips {at(STAGGERED, 1)} of the rows, 8 lanes together "
-            f"{at(STAGGERED, 8)}: {gone([curves[STAGGERED][a - 1] for a in LANES])}. Two causes: lanes disagree (with starts "
-            f"set apart 8 lanes still skip {at(NO_STARTS, 8)}), and a sequence's first step is always evaluated, so that joins "
-            f"at all moments, E-BATCH's way, cost more than lanes that start together ({at(FILLINGS[1], 8)}; of similar length "
+            f"Most of both is lost. On {name}, the best case, one lane skips {at(STAGGERED, 1)} of the rows, 8 lanes "
+            "together "
+            f"{at(STAGGERED, 8)}: {gone([curves[STAGGERED][a - 1] for a in LANES])}. Two causes: lanes disagree (with "
+            "starts "
+            f"set apart 8 lanes still skip {at(NO_STARTS, 8)}), and a sequence's first step is always evaluated, so "
+            "that joins "
+            f"at all moments, E-BATCH's way, cost more than lanes that start together ({at(FILLINGS[1], 8)}; of "
+            "similar length "
             f"{at(FILLINGS[2], 8)}, of one class {at(FILLINGS[3], 8)}). On E-PUR with 32 lanes the speed-up is "
             f"{full[2].speed_up:.3f}x.",
         ),
         ("Energy in a batch.", _energy_story(found)),
         (
             "Lanes that evaluate together.",
-            f"If all lanes evaluate whenever one must, their misses fall together: {100 * shared[LANES.index(8)]:.1f} % at 8 "
+            f"If all lanes evaluate whenever one must, their misses fall together: {100 * shared[LANES.index(8)]:.1f} "
+            "% at 8 "
             f"lanes, {gone(shared.tolist())}, and the accuracy lost at 8 lanes is {100 * kept:.1f} points instead of "
             f"{100 * alone:.1f}, so that a larger threshold would do (table).",
         ),

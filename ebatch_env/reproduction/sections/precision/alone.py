@@ -254,37 +254,43 @@ def summary(found: Found, energies: Sequence[energy_readings.Counted]) -> str:
     four = 100 * fmean(lost(one, one.four) for one in found[worst])
     too_fast = [one for one in PUBLISHED_PRECISION if (one.speed_up or 0) > ideal_speed_up(one.share)]
     told = " and ".join(
-        f"{one.network} {one.speed_up:.2f}x at {one.share:.0%}, of which at most {ideal_speed_up(one.share):.2f}x follow"
+        f"{one.network} {one.speed_up:.2f}x at {one.share:.0%}, of which at most {ideal_speed_up(one.share):.2f}x "
+        "follow"
         for one in too_fast
     )
     short = sorted({seeds[0].name.partition("-")[0] for seeds in found.values() if _window(seeds) < FEW_STEPS})
     window = ""
     if short:
         window = (
-            f"On {' and '.join(short)} 5 % of the steps is a window of one step, so the share says more about the state "
+            f"On {' and '.join(short)} 5 % of the steps is a window of one step, so the share says more about the "
+            "state "
             "machine than about the data."
         )
     return points(
         (
             "Share of low precision.",
             f"{fmean(shares.values()):.0f} % of the neuron evaluations run at 4 bits ({min(shares.values()):.0f} to "
-            f"{max(shares.values()):.0f} % by network), where print says {100 * PRECISION_MEAN.share:.0f} % and, in the "
+            f"{max(shares.values()):.0f} % by network), where print says {100 * PRECISION_MEAN.share:.0f} % and, in "
+            "the "
             f"earlier version, {100 * PRECISION_MEAN_EARLY.share:.0f} %. {window}",
         ),
         (
             "Accuracy.",
-            f"The largest loss against 8 bits is {losses[worst]:.1f} points on {worst}, {kept:.1f} if inputs keep their 8 "
+            f"The largest loss against 8 bits is {losses[worst]:.1f} points on {worst}, {kept:.1f} if inputs keep "
+            "their 8 "
             f"bits; 4 bits throughout lose {four:.1f}.",
         ),
         (
             "Speed.",
-            "Time in proportion to bits bounds the speed-up by 1 / (1 - share / 2). Two of the published pairs break this "
+            "Time in proportion to bits bounds the speed-up by 1 / (1 - share / 2). Two of the published pairs break "
+            "this "
             f"bound: {told}. Share and speed-up cannot both be reproduced there; the model keeps the share.",
         ),
         (
             "Energy.",
             "Of the weight buffer low precision saves the bits that are not read, of the leakage the time. Leakage is "
-            f"{energies[0].parts['static'][0]:.0f} % of {energies[0].network}'s energy as {energies[0].reading} reads it, and "
+            f"{energies[0].parts['static'][0]:.0f} % of {energies[0].network}'s energy as {energies[0].reading} reads "
+            "it, and "
             "nothing as `circuit` does. Savings outside the aim as the machine stands: "
             f"{energy_readings.explained(energies, AIM)}",
         ),

@@ -169,7 +169,8 @@ def summary(found: Found, served: Served) -> str:
         (
             "In a batch",
             f"one lane in a peak takes the row to 8 bits for all: 32 lanes leave {lows[name][1]:.1f} % of {name}'s "
-            f"{lows[name][0]:.0f} % and at best {lows[best][1]:.1f} % ({best}). With {name}'s curves the speed-up of {SERVED} "
+            f"{lows[name][0]:.0f} % and at best {lows[best][1]:.1f} % ({best}). With {name}'s curves the speed-up of "
+            f"{SERVED} "
             f"over 8 bits falls from {worth[PRECISION][one].speed_up:.2f}x with one lane to "
             f"{worth[PRECISION][many].speed_up:.2f}x with 32; together with memoization from "
             f"{worth[BOTH][one].speed_up:.2f}x to {worth[BOTH][many].speed_up:.2f}x.",

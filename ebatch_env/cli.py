@@ -274,11 +274,17 @@ def reproduce(
         typer.Argument(metavar="[SECTION]...", help="Which sections; see `ebatch list`. Default: all."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the page; a rerun continues it.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A look in under two minutes, with wider intervals.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A look in under two minutes: smaller, in part other experiments.")
+    ] = False,
     processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Set published results beside measured ones, row by row."""
+    """Set published results beside measured ones, row by row.
+
+    --quick plays fewer episodes and networks, at fewer loads and smaller depths: its figures are not those of a full run
+    with wider intervals. The report says section by section what was changed.
+    """
     from rich.console import Console
 
     from ebatch_env.reproduction import runner
@@ -287,7 +293,11 @@ def reproduce(
 
     options = Options(quick=quick, processes=processes)
     with share_done() as progress:
-        outcomes = runner.reproduce(section or [], options, out=out, progress=progress)
+        try:
+            outcomes = runner.reproduce(section or [], options, out=out, progress=progress)
+        except KeyboardInterrupt:
+            _say_kept(out)
+            raise
     report = ReproductionReport(outcomes, "ebatch " + shlex.join(sys.argv[1:]), quick=quick)
     if out is not None:
         report.write(out)
@@ -297,10 +307,26 @@ def reproduce(
         report.print(Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
         if out is not None:
             typer.echo(f"Files are in {out}")
+    for outcome in report.missing:
+        typer.echo(f"ebatch: section {outcome.name!r} left out: {outcome.error}", err=True)
     for outcome in report.failed:
         typer.echo(f"ebatch: section {outcome.name!r} failed:\n{outcome.trace}", err=True)
-    if report.failed:
+    if report.failed or (report.missing and (section or len(report.missing) == len(outcomes))):
         raise typer.Exit(1)
+
+
+def _say_kept(out: Path | None) -> None:
+    """What is left of an interrupted `reproduce`."""
+    parts = [] if out is None else sorted(path.name.rpartition("-")[0] for path in (out / "parts").glob("*.json"))
+    if out is None:
+        kept = "nothing is kept without --out"
+    elif parts:
+        kept = (
+            f"finished and kept in {out / 'parts'}: {', '.join(dict.fromkeys(parts))}; the same command goes on there"
+        )
+    else:
+        kept = "no section had finished, so nothing is kept"
+    typer.echo(f"\nebatch: interrupted; {kept}", err=True)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

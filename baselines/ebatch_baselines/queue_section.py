@@ -20,7 +20,7 @@ from ebatch_baselines.optimum import batch_queue_optimum, batch_queue_value, bes
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray
 from ebatch_env.machines.handmade import CURVES
-from ebatch_env.reproduction.report import Chart, Options, Progress, Row, Section, Series, Table
+from ebatch_env.reproduction.report import Chart, Options, Progress, Row, Section, Series, Table, paragraphs, points
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.runner import play
@@ -35,6 +35,8 @@ LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 BOUND_LOADS = (0.3, 0.5, 0.7, 0.9)
 UNBOUNDED = 256  # lanes that are never all in use in the queues of Inoue's formula
 SHOWN = 40  # queue lengths in the chart of actions
+AIM, QUICK_AIM = 0.005, 0.02  # a quick run's episodes are too few and too short for the first
+FULL, QUICK = (32, 65536), (8, 16384)  # episodes, requests of each
 SMDP, INOUE = "arXiv 2301.12865", "Inoue, Performance Evaluation 147, 2021; arXiv 1912.06322"
 
 
@@ -169,7 +171,7 @@ def _work(job: Job) -> Any:
         return structure(curve, load)
     if what == "bound":
         return greedy_and_bound(load)
-    episodes, requests = (8, 16384) if quick else (32, 65536)
+    episodes, requests = QUICK if quick else FULL
     found = rules(queue_system(curve, load, requests), wait=not quick)
     return [(rule, exact_s, simulate(policy, episodes)) for rule, exact_s, policy in found]
 
@@ -188,11 +190,11 @@ def run(options: Options, progress: Progress) -> Section:
     solved = [found[job] for job in jobs if job[0] == "structure"]
     bounds = {job[2]: found[job] for job in jobs if job[0] == "bound"}
     rows = [
-        *_simulation_rows(simulated, 0.02 if options.quick else 0.005),
+        *_simulation_rows(simulated, QUICK_AIM if options.quick else AIM),
         *_bound_rows(bounds),
         *_structure_rows(solved),
     ]
-    episodes, requests = (8, 16384) if options.quick else (32, 65536)
+    episodes, requests = QUICK if options.quick else FULL
     return Section(
         name="queue",
         title="The batch queue: exact optimum and control limits",
@@ -200,6 +202,13 @@ def run(options: Options, progress: Progress) -> Section:
         summary=_summary(simulated, bounds, solved),
         tables=[_thresholds(solved)],
         charts=[_actions(solved), *(_times(curve, solved, simulated) for curve in CURVES)],
+        quick=(
+            f"the aim is {QUICK_AIM:.1%} instead of {AIM:.1%}; {QUICK[0]} episodes of {QUICK[1]} requests instead of "
+            f"{FULL[0]} of "
+            f"{FULL[1]}, shorter ones starting emptier; {len({load for _, load in QUEUES})} loads instead of "
+            f"{len(LOADS)}, so that "
+            "shares of loads are of others; no rule that waits."
+        ),
         seeds=f"Simulated: {episodes} episodes of {requests} requests, "
         f"seeds {EVALUATION_SEED}..{EVALUATION_SEED + episodes - 1}.",
     )
@@ -211,11 +220,12 @@ def _simulation_rows(simulated: Queues, aim: float) -> list[Row]:
             f"{curve}, load {load:g}, {rule}: mean time in system, simulated",
             float(means.mean()),
             "s",
-            published=exact_s,
-            source=f"exact solution of the model of {SMDP}",
-            checked="derived",
+            reference=exact_s,
+            source=f"model and method of {SMDP}, solved here",
+            checked="own",
             aim=aim,
             interval=mean_interval(means),
+            kind="exact",
         )
         for (curve, load), entries in simulated.items()
         for rule, exact_s, means in entries
@@ -228,10 +238,12 @@ def _bound_rows(bounds: dict[float, tuple[float, float]]) -> list[Row]:
             f"affine, load {load:g}, greedy without a cap: mean time in system, exact",
             exact_s,
             "s",
-            published=bound_s,
+            reference=bound_s,
             source=INOUE,
             checked="recalled",
-            note="published: an upper bound said to be close" + ("" if exact_s <= bound_s else "; exceeded"),
+            note="an upper bound said to be close; its formula is recalled"
+            + ("" if exact_s <= bound_s else "; exceeded"),
+            kind="bound",
         )
         for load, (exact_s, bound_s) in bounds.items()
     ]
@@ -243,9 +255,8 @@ def _structure_rows(solved: Sequence[Structure]) -> list[Row]:
         entries = [entry for entry in solved if entry.curve == curve]
         what = f"{curve}: share of the {len(entries)} loads at which the optimum has a control limit"
         share = float(np.mean([not entry.gaps for entry in entries]))
-        published = {"published": 1.0, "source": SMDP, "checked": "read", "aim": 0.0} if curve == "affine" else {}
-        note = "its service times; the paper's words: potentially" if published else "nothing published for this curve"
-        rows.append(Row(what, share, note=note, **published))  # type: ignore[arg-type]
+        note = f"{SMDP} says in words, for such service times: potentially always" if curve == "affine" else ""
+        rows.append(Row(what, share, note=note))
     return rows
 
 
@@ -321,29 +332,45 @@ def _summary(
         for before, after in itertools.pairwise(solved)
         if before.curve == after.curve
     )
-    text = (
-        "With lengths all 1, one layer and Poisson arrivals the environment is a batch-service queue, whose best rule "
-        "can be computed exactly. The published column holds that exact solution in the first rows. The simulator "
-        f"comes within {100 * max(map(abs, offs)):.2f} % of it everywhere, and the 95 % interval holds it in {inside} of "
-        f"{len(offs)} cases. Greedy without a cap "
-        + ("stays below" if all(exact <= bound for exact, bound in bounds.values()) else "exceeds")
-        + " Inoue's closed-form bound, by "
-        + ", ".join(f"{100 * (1 - exact / bound):.2g} % at load {load:g}" for load, (exact, bound) in bounds.items())
-        + ". The published structure, a control "
-        "limit (wait below a threshold, serve from there on), is what the optimum has in "
-        f"{len(limits)} of {len(solved)} queues"
-    )
+    bound = "stays below" if all(exact <= limit for exact, limit in bounds.values()) else "exceeds"
+    margins = [f"{100 * (1 - exact / limit):.2g} % at load {load:g}" for load, (exact, limit) in bounds.items()]
+    structure_text = f"It is what the optimum has in {len(limits)} of {len(solved)} queues"
     if broken:
-        text += (
-            f"; not on {' and '.join(f'`{curve}`' for curve in broken)}, where a batch just above a stair is worth a wait "
+        structure_text += (
+            f"; not on {' and '.join(f'`{curve}`' for curve in broken)}, where a batch just above a stair is worth a "
+            "wait "
             "for the next stair, so the rule waits again at queues longer than some that it serves"
         )
-    text += ". The threshold " + ("never falls" if rising else "does not always rise") + " as the load rises"
+    structure_text += ". The threshold " + ("never falls" if rising else "does not always rise") + " as the load rises"
     if any(not entry.monotone for entry in solved):
-        text += ", and where a rule waits again the batch falls with the queue"
+        structure_text += ", and where a rule waits again the batch falls with the queue"
     worst = max(solved, key=lambda entry: entry.cap_s / entry.optimum_s)
-    text += (
-        f". Greedy with its best cap loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum "
-        f"(`{worst.curve}`, load {worst.load:g})."
+    return paragraphs(
+        "With lengths all 1, one layer and Poisson arrivals the environment is a batch-service queue, whose best rule "
+        "can be "
+        "computed exactly. So the references here are mostly no published figures: exact solutions by this project's "
+        "own solver, "
+        "and a bound from a formula in print.",
+        points(
+            (
+                "Simulation against the exact solution.",
+                f"It comes within {100 * max(map(abs, offs)):.2f} % everywhere, and the 95 % interval holds the "
+                "solution in "
+                f"{inside} of {len(offs)} cases.",
+            ),
+            (
+                "Greedy without a cap",
+                f"{bound} Inoue's closed-form bound, by {', '.join(margins)}.",
+            ),
+            (
+                "A control limit (wait below a threshold, serve from there on)",
+                f"is the structure that theory tells of for affine service times. {structure_text}.",
+            ),
+            (
+                "Greedy with its best cap",
+                f"loses at most {100 * (worst.cap_s / worst.optimum_s - 1):.1f} % to the optimum (`{worst.curve}`, "
+                "load "
+                f"{worst.load:g}).",
+            ),
+        ),
     )
-    return text

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from ebatch_env.errors import fail
+from ebatch_env.machines.approximation import MemoizationEffect, PrecisionEffect
 from ebatch_env.machines.base import Accelerator
 from ebatch_env.machines.brainwave import Brainwave
 from ebatch_env.machines.epur import EPUR
@@ -31,7 +32,9 @@ __all__ = [
     "Brainwave",
     "EPUREnergy",
     "GPUStep",
+    "MemoizationEffect",
     "Plasticine",
+    "PrecisionEffect",
     "TPUv1",
     "ToyMachine",
     "machine_names",

@@ -19,6 +19,8 @@ SERVED = "MNMT"  # that environment's network
 POLICIES = ("ebatch", "cellular")
 LANES = (1, 2, 4, 8, 16, 32, 64)
 SERVING_LANES = (4, 8, 32, 64)
+VARIED_LANES = (1, 8, 32)  # of the sensitivity charts
+ROUND = 8  # steps of a round on the machine alone
 EPISODES = 4
 ALL_AT_ONCE = 1000.0  # a load: the queue is full from the start
 
@@ -30,7 +32,7 @@ Served = list[tuple[int, str, dict[str, tuple[float, float]]]]  # lanes, what is
 
 def on_lanes(effects: Effects, lanes: int) -> Saving:
     """What ``effects`` save on batched E-PUR with that many busy lanes."""
-    return saving(SERVED, machine=EPUR(), lanes=lanes, steps=8, **effects)
+    return saving(SERVED, machine=EPUR(), lanes=lanes, steps=ROUND, **effects)
 
 
 def one_share(kind: str, points: Sequence[Sequence[float]]) -> list[Effects]:

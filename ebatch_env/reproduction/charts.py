@@ -43,9 +43,11 @@ def draw_chart(chart: Chart, path: Path) -> None:
     if chart.log_y:
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis, [y for series in chart.series for y in series.y])
+    style: Any = "--"
     for n, (label, value) in enumerate(chart.references):
-        style = ("--", ":", "-.")[n % 3]
-        axes.axhline(value, color="0.35", linestyle=style, linewidth=1.2, label=label, zorder=1)
+        if label:
+            style = ("--", ":", "-.", (0, (1, 3)))[n % 4]
+        axes.axhline(value, color="0.35", linestyle=style, linewidth=1.2, label=label or None, zorder=1)
     if chart.kind == "bar" and not chart.log_y:
         axes.margins(y=0.18)  # room for the legend
     axes.set_title("\n".join(textwrap.wrap(chart.title, 85)), fontsize=11)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ebatch_env.reproduction.charts import draw_chart
-from ebatch_env.reproduction.report import Checked, Row, Section, Table
+from ebatch_env.reproduction.report import Checked, Kind, Row, Section, Table
 from ebatch_env.reproduction.runner import Outcome
 from ebatch_env.reproduction.stored import plain
 from ebatch_env.scoring.files import json_text, make_folder, write_text
@@ -22,17 +22,35 @@ MARKS: dict[Checked, str] = {
     "secondary": "secondary source",
     "recalled": "unverified",
     "derived": "derived",
+    "own": "own",
 }
-HEADINGS = ("what", "published", "measured", "error", "aim", "met", "source", "checked", "note")
-RIGHT = frozenset({1, 2, 3, 4})  # columns of numbers
+KINDS: dict[Kind, tuple[str, str]] = {  # of one and of several
+    "published": ("published figure", "published figures"),
+    "exact": ("exact solution", "exact solutions"),
+    "bound": ("computed bound", "computed bounds"),
+    "simulator": ("another simulator", "runs of other simulators"),
+}
+HEADINGS = ("what", "published", "other reference", "measured", "error", "aim", "met", "source", "checked", "note")
+RIGHT = frozenset({1, 2, 3, 4, 5})  # columns of numbers
 INTRODUCTION = """\
-`ebatch reproduce` measured everything on this page; published figures are in the column of that name and nowhere else.
-An error is measured / published - 1, from the nearer end of a published range and 0 within it. In parentheses stands a
-95 % interval; a figure without one is exact for the model. The last columns say where a published figure is from and how
-sure it is: *read* in the source; from a *secondary source*; *derived* from published figures by arithmetic;
-*unverified*: recalled and not checked against the source, so the error beside it may be ours or memory's.
+`ebatch reproduce` measured everything on this page. Figures in print are in the column *published* and nowhere else. What
+else is compared with is in the column *other reference*: an *exact solution* of the same model, computed by this project;
+a *computed bound*, from a formula in print; or what *another simulator* gave when this project ran it.
+
+An error is measured / reference - 1, from the nearer end of a range and 0 within it. In parentheses behind a row's measured
+figure stands its 95 % interval; a figure without one is exact for the model, unless it says how many seeds it comes from.
+Tables give means, with intervals where some are shown.
+
+The last columns say where a reference is from and how sure it is: *read* in the source; from a *secondary source*; *derived*
+from published figures by arithmetic; *own*: computed or run by this project, nothing in print; *unverified*: recalled and
+not checked against the source, so the error beside it may be ours or memory's.
+
+In the table, figures are counted once, in however many rows they appear; aims are counted row by row.
 """
-QUICK = "**Made with `--quick`: fewer episodes and settings than the full report; the intervals are wider.**\n"
+QUICK = """\
+**Made with `--quick`: smaller experiments than the full report's, and some are others. Figures differ from the full report's
+by more than their intervals. Under each heading stands what was changed; of sections that say nothing, nothing was.**
+"""
 
 
 class ReproductionReport:
@@ -52,7 +70,12 @@ class ReproductionReport:
     @property
     def failed(self) -> list[Outcome]:
         """Sections that raised."""
-        return [outcome for outcome in self.outcomes if outcome.section is None]
+        return [outcome for outcome in self.outcomes if outcome.section is None and not outcome.missing]
+
+    @property
+    def missing(self) -> list[Outcome]:
+        """Sections that could not run because an extra is not installed."""
+        return [outcome for outcome in self.outcomes if outcome.missing]
 
     def json(self) -> str:
         """The content of ``report.json``: unrounded."""
@@ -76,6 +99,8 @@ class ReproductionReport:
                 continue
             console.rule(f"[bold]{section.title}")
             console.print(Markdown(section.summary))
+            if self.quick and section.quick:
+                console.print(f"With --quick: {section.quick}", markup=False)
             _print_table(console, "", HEADINGS, [row_cells(row) for row in section.rows], RIGHT)
             for table in section.tables:
                 _print_table(console, table.title, table.columns, table_cells(table), numeric(table))
@@ -109,16 +134,19 @@ class ReproductionReport:
         for outcome in self.outcomes:
             section = outcome.section
             if section is None:
-                parts.append(f"## {outcome.name}\n\nThis section failed: `{outcome.error}`\n")
+                how = "was left out" if outcome.missing else "failed"
+                parts.append(f"## {outcome.name}\n\nThis section {how}: `{outcome.error}`\n")
                 continue
-            parts += [f"## {section.title}\n", section.summary.strip() + "\n"]
+            parts.append(f"## {section.title}\n")
+            if self.quick and section.quick:
+                parts.append(f"**With `--quick`:** {section.quick}\n")
+            parts.append(section.summary.strip() + "\n")
             parts.append(_markdown_table(HEADINGS, [row_cells(row) for row in section.rows], RIGHT))
-            for table in section.tables:
-                parts.append(
-                    f"**{table.title}**\n\n" + _markdown_table(table.columns, table_cells(table), numeric(table))
-                )
-            for chart in section.charts:
-                parts.append(f"![{chart.title}](charts/{section.name}-{chart.name}.png)\n")
+            parts += [
+                f"**{table.title}**\n\n" + _markdown_table(table.columns, table_cells(table), numeric(table))
+                for table in section.tables
+            ]
+            parts += [f"![{chart.title}](charts/{section.name}-{chart.name}.png)\n" for chart in section.charts]
             foot = f" {section.seeds}" if section.seeds else ""
             parts.append(f"`ebatch reproduce {section.name}`, {seconds(outcome.seconds)}.{foot}\n")
         found = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -129,20 +157,39 @@ class ReproductionReport:
         return [outcome.section for outcome in self.outcomes if outcome.section is not None]
 
 
-OVERVIEW = ("section", "published figures", "aims met", "time")
+COUNTED: tuple[Checked, ...] = ("recalled", "secondary", "derived")
+OVERVIEW = ("section", "published figures", "rows with them", "aims met", "other references", "aims met there", "time")
 
 
 def overview_cells(outcome: Outcome) -> list[str]:
-    """A section in a line: how many published figures it has, how many of its aims are met, how long it took."""
+    """A section in a line: how many published figures and other references, how many aims are met, how long it took."""
     section = outcome.section
     if section is None:
-        return [outcome.name, "-", f"failed: {outcome.error}", seconds(outcome.seconds)]
-    aims = [row.met for row in section.rows if row.met is not None]
-    rows = [row for row in section.rows if row.published is not None]
-    unverified = sum(row.checked == "recalled" for row in rows)
-    published = f"{len(rows)}" + (f", {unverified} unverified" if unverified else "")
-    met = f"{sum(aims)} of {len(aims)}" if aims else "none set"
-    return [outcome.name, published, met, seconds(outcome.seconds)]
+        how = "left out" if outcome.missing else "failed"
+        return [outcome.name, "-", "-", f"{how}: {outcome.error}", "-", "-", seconds(outcome.seconds)]
+    compared = [row for row in section.rows if row.reference is not None]
+    printed = [row for row in compared if row.kind == "published"]
+    others = [row for row in compared if row.kind != "published"]
+    figures = {row.figure or row.what: row.checked for row in printed}
+    counts = [(sum(mark == checked for mark in figures.values()), MARKS[checked]) for checked in COUNTED]
+    told = ", ".join([str(len(figures)), *(f"{count} {mark}" for count, mark in counts if count)])
+    kinds = [(sum(row.kind == kind for row in others), names) for kind, names in KINDS.items()]
+    other = ", ".join(f"{count} {one if count == 1 else several}" for count, (one, several) in kinds if count)
+    return [
+        outcome.name,
+        told,
+        str(len(printed)),
+        aims_met(printed),
+        other or "none",
+        aims_met(others) if others else "",
+        seconds(outcome.seconds),
+    ]
+
+
+def aims_met(rows: Sequence[Row]) -> str:
+    """How many of the rows with an aim meet it."""
+    met = [row.met for row in rows if row.met is not None]
+    return f"{sum(met)} of {len(met)}" if met else "none set"
 
 
 def linked(outcome: Outcome) -> str:
@@ -155,16 +202,19 @@ def linked(outcome: Outcome) -> str:
 def row_cells(row: Row) -> list[str]:
     """A row as text, in the order of `HEADINGS`."""
     unit = f" {row.unit}" if row.unit else ""
-    published = ""
-    if row.published is not None:
-        ends = row.published if isinstance(row.published, tuple) else (row.published,)
-        published = span(ends) + unit
+    published = other = mark = ""
+    if row.reference is not None:
+        ends = row.reference if isinstance(row.reference, tuple) else (row.reference,)
+        figure = span(ends) + unit
+        published, other = (figure, "") if row.kind == "published" else ("", f"{figure}, {KINDS[row.kind][0]}")
+        mark = "" if row.checked is None else MARKS[row.checked]
     measured = significant(row.measured) + unit + (f" ({span(row.interval)})" if row.interval else "")
+    if row.seeds and not row.interval:
+        measured += " (1 seed)" if row.seeds == 1 else f" ({row.seeds} seeds)"
     error = "" if row.error is None else percent(row.error, signed=True)
     aim = "" if row.aim is None else percent(row.aim)
     met = "" if row.met is None else "yes" if row.met else "no"
-    mark = "" if row.published is None or row.checked is None else MARKS[row.checked]
-    return [row.what, published, measured, error, aim, met, row.source, mark, row.note]
+    return [row.what, published, other, measured, error, aim, met, row.source, mark, row.note]
 
 
 def table_cells(table: Table) -> list[list[str]]:
@@ -197,10 +247,10 @@ def span(ends: Sequence[float]) -> str:
 def percent(share: float, *, signed: bool = False) -> str:
     """A fraction in percent.
 
-    >>> percent(0.0312, signed=True), percent(0.15), percent(-0.00001, signed=True)
-    ('+3.1 %', '15 %', '-0.0 %')
+    >>> percent(0.0312, signed=True), percent(0.15), percent(-0.00001, signed=True), percent(1e-9)
+    ('+3.1 %', '15 %', '-0.0 %', '0 %')
     """
-    digits = f"{100 * share:+.1f}" if signed else f"{100 * share:.3g}"
+    digits = f"{100 * share:+.1f}" if signed else f"{round(100 * share, 3):.3g}"
     return f"{digits} %"
 
 

@@ -22,7 +22,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import ebatch_env
-from ebatch_env.errors import check_integer, fail
+from ebatch_env.errors import MissingExtraError, check_integer, fail
 from ebatch_env.machines import ENTRY_POINTS as MACHINES
 from ebatch_env.reproduction.report import Options, Progress, RunSection, Section
 from ebatch_env.reproduction.stored import plain, section_from
@@ -48,6 +48,7 @@ class Outcome:
         error: what it raised, in a line; "" if nothing.
         trace: the traceback of that.
         kept: taken up from an earlier run.
+        missing: it did not run because an extra is not installed; ``error`` says which.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Outcome:
     error: str = ""
     trace: str = ""
     kept: bool = False
+    missing: bool = False
 
 
 def sections() -> dict[str, EntryPoint]:
@@ -71,7 +73,7 @@ def reproduce(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
-    """Run sections; one that raises does not stop the others.
+    """Run sections; one that raises, or lacks an extra, does not stop the others.
 
     Args:
         names: which; none: all that are installed. They run in the order of `sections`.
@@ -152,6 +154,8 @@ def _run(point: EntryPoint, options: Options, tell: Progress, path: Path | None)
             raise fail("name of the section", section.name, f"{point.name!r}, as it is announced")
         stored = plain(section)
         section = section_from(stored)  # so that a fresh outcome and a kept one are the same
+    except MissingExtraError as error:
+        return Outcome(point.name, None, time.perf_counter() - began, str(error), missing=True)
     except Exception as error:  # whatever a section gets wrong is its own failure, and told as such
         told = f"{type(error).__name__}: {error}"
         return Outcome(point.name, None, time.perf_counter() - began, told, traceback.format_exc())

@@ -41,7 +41,7 @@ def section_from(stored: Mapping[str, Any]) -> Section:
 
 
 def _row(stored: Mapping[str, Any]) -> Row:
-    pairs = {name: tuple(value) for name in ("published", "interval") if isinstance(value := stored[name], list)}
+    pairs = {name: tuple(value) for name in ("reference", "interval") if isinstance(value := stored[name], list)}
     return Row(**{**stored, **pairs})
 
 

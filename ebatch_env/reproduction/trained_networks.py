@@ -41,6 +41,15 @@ def seeds(options: Options) -> tuple[int, ...]:
     return SEEDS[:1] if options.quick else SEEDS
 
 
+def quick_text() -> str:
+    """What a quick run changes."""
+    return (
+        f"{len(QUICK_NAMES)} networks ({', '.join(QUICK_NAMES)}) instead of {len(RECIPES)}, so that means over "
+        "networks are of "
+        f"others, and {len(seeds(Options(quick=True)))} seed instead of {len(SEEDS)}: its figures have no interval."
+    )
+
+
 @cache
 def network(name: str, seed: int) -> RecurrentClassifier:
     """Trained once per process."""
@@ -93,7 +102,7 @@ def with_interval(values: Sequence[float], digits: int = 1, most: float | None =
     """Mean and interval as a table's cell; with ``most`` the interval is cut to 0..``most``, what a share can be."""
     mean, span = mean_interval(values)
     if span is None:
-        return f"{mean:.{digits}f}"
+        return f"{mean:.{digits}f} (1 seed)"
     low, high = span if most is None else (max(0.0, span[0]), min(most, span[1]))
     return f"{mean:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 

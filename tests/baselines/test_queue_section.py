@@ -24,21 +24,28 @@ def test_simulation_agrees_with_the_exact_solution(section: Section) -> None:
     assert len(rows) == 3 * len(QUEUES)
     for row in rows:
         assert row.met, row
+        assert (row.kind, row.checked) == ("exact", "own")
         assert row.interval is not None
         assert row.interval[0] < row.measured < row.interval[1]
         assert 0.0 < row.interval[1] - row.interval[0] < 0.1 * row.measured
-    held = [row.interval[0] <= row.published <= row.interval[1] for row in rows]  # type: ignore[index, operator]
+    held = [row.interval[0] <= row.reference <= row.interval[1] for row in rows]  # type: ignore[index, operator]
     assert np.mean(held) > 0.6
 
 
 def test_published_structure_on_the_published_curve_only(section: Section) -> None:
     shares = {row.what.partition(":")[0]: row for row in section.rows if "control limit" in row.what}
-    assert shares["affine"].met
+    assert all(row.reference is None for row in shares.values())  # no share is in print
     assert [shares[curve].measured for curve in ("affine", "knee", "stairs")] == [1.0, 1.0, 1.0]
     assert shares["doubling"].measured == 0.0
-    assert shares["doubling"].published is None
     assert "not on `doubling`" in section.summary
     assert "The threshold never falls" in section.summary
+
+
+def test_bounds_are_no_published_figures(section: Section) -> None:
+    bounds = [row for row in section.rows if row.kind == "bound"]
+    assert len(bounds) == 4
+    assert not [row for row in section.rows if row.kind == "published" and row.reference is not None]
+    assert "the aim is 2.0% instead of 0.5%" in section.quick
 
 
 def test_tables_and_charts_are_complete(section: Section) -> None:

@@ -128,6 +128,35 @@ def test_a_failed_section_fails_the_command() -> None:
     assert "A steady machine" in shown.stdout
 
 
+def with_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {name: sections()[name] for name in ("steady",)}
+    found["lacking"] = EntryPoint("lacking", "tests.reproduction.samples:lacking", runner.REPRODUCTIONS)
+    monkeypatch.setattr(runner, "sections", lambda: found)
+
+
+def test_a_missing_extra_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_lacking(monkeypatch)
+    done = ebatch()
+    assert done.exit_code == 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("ebatch:")]
+    assert line.startswith("ebatch: section 'lacking' left out: section 'lacking' needs the extra 'approximation'")
+    assert "Traceback" not in done.stderr
+    assert "A steady machine" in done.stdout
+    asked = ebatch("lacking", "steady")
+    assert asked.exit_code == 1  # it was asked for by name
+
+
+def test_an_interruption_tells_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"steady": sections()["steady"]}
+    found["stopped"] = EntryPoint("stopped", "tests.reproduction.samples:stopped", runner.REPRODUCTIONS)
+    monkeypatch.setattr(runner, "sections", lambda: found)
+    done = ebatch("--out", str(tmp_path))
+    assert done.exit_code != 0
+    assert f"interrupted; finished and kept in {tmp_path / 'parts'}: steady; the same command goes on" in done.stderr
+    assert "interrupted; nothing is kept without --out" in ebatch().stderr
+    assert "no section had finished" in ebatch("stopped", "--out", str(tmp_path / "new")).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

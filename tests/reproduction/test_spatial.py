@@ -13,7 +13,7 @@ import ebatch_env
 from ebatch_env.machines import V100, Brainwave, Plasticine
 from ebatch_env.machines.plasticine import Loops
 from ebatch_env.reproduction.report import Options, Section
-from ebatch_env.reproduction.sections import spatial
+from ebatch_env.reproduction.sections import spatial, spatial_sensitivity
 from ebatch_env.reproduction.sections.spatial_batching import (
     FAMILIES,
     FULL,
@@ -23,6 +23,7 @@ from ebatch_env.reproduction.sections.spatial_batching import (
     Score,
     families,
     one_for_all_loads,
+    plan_of,
 )
 from ebatch_env.reproduction.sections.spatial_deepbench import (
     FULL_TASKS,
@@ -182,17 +183,26 @@ def test_rows(section: Section) -> None:
 
 def test_tables_and_charts(section: Section) -> None:
     tables = {table.name: table for table in section.tables}
-    assert set(tables) == {"tops", "loops", "fan-in", "v100-rules", "batching"}
+    assert set(tables) == {"tops", "loops", "fan-in", "v100-rules", "batching", "sensitivity"}
     assert [row[0] for row in tables["loops"].rows] == NAMES
     assert [row[-1] for row in tables["fan-in"].rows] == ["no", "yes", "yes"]
-    assert len(tables["batching"].rows) == 2 * len(FAMILIES)
+    longest = [row for row in tables["batching"].rows if row[3] == "longest"]
+    assert len(longest) == 2  # whether or not it is the best constant plan
+    assert 2 * len(FAMILIES) <= len(tables["batching"].rows) <= 2 * len(FAMILIES) + 2
     charts = {chart.name: chart for chart in section.charts}
-    assert set(charts) == {"tops", "loops", "latency", "time-steps-80"}
+    sensitive = {"sensitivity-v100", "sensitivity-brainwave"}
+    assert set(charts) == {"tops", "loops", "latency", "time-steps-80", *sensitive}
     assert [series.label for series in charts["time-steps-80"].series] == ["plasticine", "v100"]
 
 
 def test_summary_says_what_was_measured(section: Section) -> None:
-    for part in ("unverified", "8 of 10", "LSTM 2048/25, GRU 2560/375, GRU 2816/750", "17 %", "On v100 the dearest"):
+    for part in (
+        "unverified",
+        "8 of 10",
+        "LSTM 2048/25, GRU 2560/375, GRU 2816/750",
+        "17 %",
+        "- **v100.** The dearest",
+    ):
         assert part in section.summary
     assert "1000000..1000003: 4 episodes of 16 requests" in section.seeds
 
@@ -200,23 +210,39 @@ def test_summary_says_what_was_measured(section: Section) -> None:
 def test_every_family_has_the_same_budget() -> None:
     assert {len(settings) for settings in FAMILIES.values()} == {FULL.settings}
     offered = families("v100", FULL.settings)
+    constant = offered.pop("constant")  # has rounds to the end of the longest besides
     assert {len(specs) for specs in offered.values()} == {8}
+    assert len(constant) == 9
+    offered["constant"] = constant
     assert all(spec.knobs["shed"] and spec.knobs["order"] == "shortest" for specs in offered.values() for spec in specs)
-    steps = [spec.knobs["time_steps"] for spec in families("epur", FULL.settings)["constant"]]
-    assert max(steps) == 16  # 24 fit in E-PUR's memory
+    plans = [plan_of(spec) for spec in families("epur", FULL.settings)["constant"]]
+    assert sorted(plans) == sorted(["1", "2", "4", "8", "16", "24", "longest"])  # 24 fit in E-PUR's memory
     assert QUICK.settings < FULL.settings
 
 
 def outcome(load: float, costs: list[float]) -> Outcome:
     scores = [Score(cost, cost, cost) for cost in costs]
-    return Outcome("m", load, [1, 2, 4], scores, 1, {}, {}, scores[0], {})
+    return Outcome("m", load, [1, 2], scores[:2], scores[2], "1", {}, {}, "2", scores[0], {})
 
 
 def test_one_time_step_for_all_loads() -> None:
     found = [outcome(0.5, [1.0, 1.1, 2.0]), outcome(1.0, [3.0, 2.2, 2.0])]
     steps, excess = one_for_all_loads(found, "m")
-    assert steps == 2
+    assert steps == "2"
     assert excess == pytest.approx(0.1)
+
+
+def test_sensitivity_of_the_ratios(section: Section) -> None:
+    found = spatial_sensitivity.variations()
+    base, *varied = found
+    modelled = {row.what: row.measured for row in section.rows if "modelled, geometric" in row.what}
+    assert sorted(modelled.values()) == pytest.approx(sorted(base.ratios.values()))
+    by_label = {item.label: item.ratios for item in varied}
+    assert all(ratios != base.ratios for ratios in by_label.values())
+    faster, slower = (by_label[f"Plasticine, cycles a step = {cycles}"] for cycles in (110, 176))
+    for name in ("V100", "Brainwave"):
+        assert faster[name] > base.ratios[name] > slower[name]
+    assert by_label["V100, ms a call = 0.76"]["Brainwave"] == base.ratios["Brainwave"]
 
 
 def test_launch_floor_makes_time_steps_matter() -> None:

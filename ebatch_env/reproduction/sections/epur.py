@@ -11,7 +11,7 @@ from ebatch_env.machines.epur import EPUR, MIB
 from ebatch_env.machines.epur_energy import ENERGY_SETS, LPDDR4_PJ_PER_BIT
 from ebatch_env.networks import NETWORKS, Network
 from ebatch_env.reproduction.longer_rounds import Gain, longer_rounds
-from ebatch_env.reproduction.report import Chart, Options, Progress, Row, Section, Series, Table
+from ebatch_env.reproduction.report import Chart, Options, Progress, Row, Section, Series, Table, paragraphs, points
 
 SOURCE = "Silfa et al., PACT 2018 (arXiv 1711.07480)"
 SHARP = "SHARP (arXiv 1911.01258)"
@@ -189,16 +189,33 @@ def _summary(rows: list[Row], charts: list[Chart], savings: dict[str, dict[str, 
     replicas = next(chart for chart in charts if chart.name == "replicas").series[0]
     energy = {name: saved["energy"] for name, saved in savings.items()}
     low, high = min(energy, key=lambda name: energy[name]), max(energy, key=lambda name: energy[name])
-    return (
-        f"{sum(bool(row.met) for row in aimed)} of {len(aimed)} rows meet their aim; of those that no constant comes "
-        f"from, the largest error is {100 * (largest.error or 0.0):+.1f} % ({largest.what}). Rates follow from the "
-        f"cycle rule with no freedom at all. MWL's mean hides {energy[low]:.0f} % ({low}) to {energy[high]:.0f} % "
-        f"({high}): what it saves depends on the share of weights in the input half, and short sequences pay for loads "
-        "it does not spare; the model counts DRAM, the paper does not say. Two things are not known and matter for "
-        "batches. The published peak power does not say at which word width it is drawn: the three readings give "
-        f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} lanes. And "
-        f"how often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in throughput with "
-        f"one to {max(replicas.y):.2f}x, because a step must outrun the load of its weights for T to matter."
+    anchors = len(aimed) - len(free)
+    return paragraphs(
+        f"{sum(bool(row.met) for row in aimed)} of {len(aimed)} rows meet their aim. {anchors} of them are anchors: "
+        "constants "
+        f"were derived from them. Of the other {len(free)} the largest error is {100 * (largest.error or 0.0):+.1f} % "
+        f"({largest.what}). Rates follow from the cycle rule with no freedom at all.",
+        f"MWL's mean hides {energy[low]:.0f} % ({low}) to {energy[high]:.0f} % ({high}): what it saves depends on the "
+        "share of "
+        "weights in the input half, and short sequences pay for loads it does not spare; the model counts DRAM, the "
+        "paper "
+        "does not say.",
+        "Two things are not known and matter for batches:",
+        points(
+            (
+                "Word width of the peak.",
+                "The published peak power does not say at which word width it is drawn: the three readings give "
+                f"{min(at_lanes):.1f}x to {max(at_lanes):.1f}x less energy for T = {T} than for T = 1 at {LANES} "
+                "lanes.",
+            ),
+            (
+                "Replicas.",
+                f"How often the dot-product units are replicated is our assumption: from {replicas.y[0]:.2f}x in "
+                "throughput "
+                f"with one to {max(replicas.y):.2f}x, because a step must outrun the load of its weights for T to "
+                "matter.",
+            ),
+        ),
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from ebatch_env.machines import Brainwave, Plasticine
 from ebatch_env.machines.plasticine import CHAIN_UNITS
-from ebatch_env.reproduction.report import Checked, Options, Progress, Row, Section
+from ebatch_env.reproduction.report import Checked, Options, Progress, Row, Section, paragraphs, points
+from ebatch_env.reproduction.sections import spatial_sensitivity
 from ebatch_env.reproduction.sections.spatial_batching import (
     FULL,
     QUICK,
@@ -40,11 +41,12 @@ _CHIP = {"Plasticine": (494.0, 160.0), "V100": (815.0, 300.0)}  # mm2, W; recall
 
 
 def run(options: Options, progress: Progress) -> Section:
-    """Measure everything; ``quick`` plays fewer episodes on fewer machines at one load, and searches the same."""
+    """Measure everything; ``quick`` plays fewer plans on fewer machines at one load, and searches the same."""
     progress(0.0, "DeepBench")
     searched = [search(task) for task in TASKS]
     rules = floor_rules()
     model = Modelled(searched)
+    varied = spatial_sensitivity.variations()
     progress(0.05, "batching")
     budget = QUICK if options.quick else FULL
     played = outcomes(budget, options.processes, lambda share, what: progress(0.05 + 0.95 * share, what))
@@ -53,9 +55,16 @@ def run(options: Options, progress: Progress) -> Section:
         name="spatial",
         title="A spatial accelerator against Brainwave and a V100",
         rows=[*_latency_rows(model), *_mean_rows(model), *_chip_rows(), *_batching_rows(played, budget)],
-        summary=_summary(model, searched, rules, played, budget),
-        tables=tables(model, searched, rules, played),
-        charts=charts(model, searched, played),
+        summary=_summary(model, searched, rules, varied, played, budget),
+        tables=[*tables(model, searched, rules, played), spatial_sensitivity.table(varied)],
+        charts=[*charts(model, searched, played), *spatial_sensitivity.charts(varied)],
+        quick=(
+            f"schedulers on {', '.join(QUICK.machines)} only, at load {', '.join(f'{x:g}' for x in QUICK.loads)} only, "
+            f"{QUICK.episodes} episodes of {QUICK.requests} requests instead of {FULL.episodes} of {FULL.requests}, "
+            f"{QUICK.settings} settings of each instead of {FULL.settings}: other constant T are among them (the "
+            "rows' names say "
+            "which), so dearest over best is another figure."
+        ),
         seeds=f"{EVALUATION_SEED}..{EVALUATION_SEED + budget.episodes - 1}: {budget.episodes} episodes of "
         f"{budget.requests} requests, the first half to choose settings, the second to score them",
     )
@@ -108,7 +117,9 @@ def _mean_rows(model: Modelled) -> Iterable[Row]:
             "",
         ),
     ):
-        yield Row(f"{what}, geometric mean", measured, "x", published, _ABSTRACT, "read", aim=aim, note=note)
+        figure = f"{what.partition(',')[0]}, abstract"
+        what = f"{what}, geometric mean"
+        yield Row(what, measured, "x", published, _ABSTRACT, "read", aim=aim, note=note, figure=figure)
     for name, other, places in (("V100", model.v100, ten), ("Brainwave", model.brainwave, eleven)):
         what = f"{name} over Plasticine with the loops found here, {len(places)} tasks, geometric mean"
         yield Row(what, _mean(other, model.searched, places), "x", note="modelled")
@@ -130,7 +141,8 @@ def _chip_rows() -> Iterable[Row]:
     yield Row("Plasticine, peak", peak, "TOPS", 49.0, _ZHAO, "recalled", note="every stage of every lane counted")
     brainwave = Brainwave()
     multipliers = float(brainwave.tiles * brainwave.native_dim * brainwave.native_lanes)
-    yield Row("Brainwave, multipliers", multipliers, "", 96_000.0, f"{_FOWERS}, abstract", "read")
+    note = "the abstract's count; how it is made up of tiles, rows and lanes is recalled"
+    yield Row("Brainwave, multipliers", multipliers, "", 96_000.0, f"{_FOWERS}, abstract", "read", note=note)
 
 
 def _batching_rows(played: Sequence[Outcome], budget: Budget) -> Iterable[Row]:
@@ -138,14 +150,14 @@ def _batching_rows(played: Sequence[Outcome], budget: Budget) -> Iterable[Row]:
         where = f"{outcome.machine} at load {outcome.load:g}"
         worst, adaptive = outcome.worst_over_best, outcome.over_constant["ebatch"]
         yield Row(
-            f"{where}: dearest T over best T",
+            f"{where}: dearest over best of T = {', '.join(outcome.plans)}",
             worst.value,
             "x",
             interval=worst.interval,
-            note=f"T of 1..{outcome.steps[-1]}; best {outcome.best_steps}",
+            note=f"dearest {outcome.dearest}, best {outcome.best_constant}",
         )
         yield Row(
-            f"{where}: T chosen every round (ebatch) over best T",
+            f"{where}: T chosen every round (ebatch) over the best of these",
             1.0 + adaptive.value,
             "x",
             interval=(1.0 + adaptive.low, 1.0 + adaptive.high),
@@ -156,6 +168,7 @@ def _summary(
     model: Modelled,
     searched: Sequence[Searched],
     rules: Sequence[FloorRule],
+    varied: Sequence[spatial_sensitivity.Varied],
     played: Sequence[Outcome],
     budget: Budget,
 ) -> str:
@@ -169,39 +182,55 @@ def _summary(
     chosen = next(rule for rule in rules if "(the machine)" in rule.name)
     worst = FULL_TASKS[int(np.argmax(np.abs(chosen.errors)))]
     machine = Plasticine()
-    parts = [
-        "The published latencies are recalled and unverified; the abstract's ratios were read. "
+    plasticine = (
         f"One cycle rule with two fitted constants (142 cycles a step, 50 a call) gives {len(good)} of {len(off)} "
         f"Plasticine latencies within 1 %, with one choice of loops per cell; the others, off by up to "
-        f"{100 * max(map(abs, off)):.0f} %, come close with smaller loops only (table). Both cells send a step through {CHAIN_UNITS} "
+        f"{100 * max(map(abs, off)):.0f} %, come close with smaller loops only (table). Both cells send a step "
+        f"through {CHAIN_UNITS} "
         f"units, {machine.step_latency_cycles / CHAIN_UNITS:.0f} cycles each with the network, which is plausible but "
         "not sourced. "
         f"By the recalled memory size the 8-bit weights of {too_large} do not fit the chip, although latencies are "
         "published for most of them: one of the two recollections, or the width of those weights, must be wrong. "
-        f"The search over loops, under a resource rule derived here, finds latencies {geometric_mean(gains):.2f}x shorter "
-        f"than the published ones in the mean, from {min(gains):.2f}x to {max(gains):.2f}x by task.",
+        f"The search over loops, under a resource rule derived here, finds latencies {geometric_mean(gains):.2f}x "
+        "shorter "
+        f"than the published ones in the mean, from {min(gains):.2f}x to {max(gains):.2f}x by task."
+    )
+    others = (
         f"Brainwave's step takes the longer of a fixed chain of instructions and the matrix work: within "
         f"{100 * max(brainwave):.0f} % on all {len(brainwave)} tasks with two anchors. "
         f"On the V100 two floors and a roofline are off by {100 * median_error(chosen.errors):.0f} % in the median of "
         f"the tasks that are no anchors, and by {100 * float(np.abs(chosen.errors).max()):.0f} % on {worst.name}; the "
-        f"best floors in hindsight leave {100 * median_error(rules[-1].errors):.0f} %, so the rest is not the floors'.",
-        "Does choosing T still pay? " + " ".join(_verdict(name, played) for name in budget.machines),
-        _conclusion(played),
-        "(Costs are interquartile means per request, ratios are taken episode by episode, brackets are 95 % intervals.)",
-    ]
-    return " ".join(parts)
+        f"best floors in hindsight leave {100 * median_error(rules[-1].errors):.0f} %, so the rest is not the floors'."
+    )
+    return paragraphs(
+        "The published latencies are recalled and unverified; the abstract's ratios were read.",
+        points(
+            ("Plasticine.", plasticine),
+            ("Brainwave and V100.", others),
+            ("Uncertain constants.", spatial_sensitivity.summary(varied)),
+        ),
+        "Does the choice of T still matter on these machines? Asked of constant plans and of the rule of `ebatch`; no "
+        "agent "
+        "was trained here, so whether *learning* T pays is open.",
+        points(*((f"{name}.", _verdict(name, played)) for name in budget.machines)),
+        f"{_conclusion(played)} (Costs are interquartile means per request, ratios are taken episode by episode, "
+        "brackets are "
+        "95 % intervals.)",
+    )
 
 
 def _verdict(machine: str, played: Sequence[Outcome]) -> str:
     rows = [outcome for outcome in played if outcome.machine == machine]
-    steps = sorted({outcome.best_steps for outcome in rows})
+    best = dict.fromkeys(outcome.best_constant for outcome in rows)
+    dearest = dict.fromkeys(outcome.dearest for outcome in rows)
     text = (
-        f"On {machine} the dearest constant T costs {_range([x.worst_over_best.value for x in rows])} the best "
-        f"(T = {', '.join(map(str, steps))})"
+        f"The dearest constant T ({', '.join(dearest)}) costs {_range([x.worst_over_best.value for x in rows])} the "
+        "best "
+        f"({', '.join(best)}), of T = {', '.join(rows[0].plans)}"
     )
     if len(rows) > 1:
         one, excess = one_for_all_loads(played, machine)
-        text += f", one T = {one} is within {100 * excess:.1f} % of the best at each of {len(rows)} loads"
+        text += f", T = {one} alone is within {100 * excess:.1f} % of the best at each of {len(rows)} loads"
     adaptive = [outcome.over_constant["ebatch"] for outcome in rows]
     gains, losses = sum(x.high < 0.0 for x in adaptive), sum(x.low > 0.0 for x in adaptive)
     text += (
@@ -218,8 +247,9 @@ def _verdict(machine: str, played: Sequence[Outcome]) -> str:
 
 def _conclusion(played: Sequence[Outcome]) -> str:
     machines = list(dict.fromkeys(outcome.machine for outcome in played))
-    shortest = [m for m in machines if all(x.best_steps == min(x.steps) for x in played if x.machine == m)]
-    longer = [m for m in machines if all(x.best_steps > min(x.steps) for x in played if x.machine == m)]
+    best = {m: [x.best_constant == str(min(x.steps)) for x in played if x.machine == m] for m in machines}
+    shortest = [m for m in machines if all(best[m])]
+    longer = [m for m in machines if not any(best[m])]
     parts = []
     if longer:
         parts.append(f"rounds of several steps are worth it on {', '.join(longer)}, where something is paid per round")

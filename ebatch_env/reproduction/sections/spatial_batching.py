@@ -38,7 +38,8 @@ def _grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
 
 _SIZES = (1.0, 1 / 16, 1 / 4, 1 / 2)
 _CONSTANT = {"longest": False, "admit": 1.0, "joins": True}
-# Eight settings each; a quick run has the first three.
+# Eight settings each; a quick run has the first three. Constant plans have two more: the machine's largest T, if no
+# power of two comes near it, and rounds to the end of the longest sequence.
 FAMILIES: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
     {
         "constant": [{**_CONSTANT, "time_steps": t} for t in (8, 1, 64, 2, 4, 16, 32, 128)],
@@ -48,6 +49,7 @@ FAMILIES: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
         "padded": _grid(size=_SIZES, timeout=(0.1, 0.001)),
     }
 )
+LONGEST = "longest"
 MACHINE_NAMES = ("epur", "plasticine", "v100", "v100-baseline")
 
 
@@ -93,10 +95,12 @@ class Outcome:
         machine, load: which.
         steps: T of the constant plans, ascending.
         by_steps: their scores.
-        best_steps: the T that was cheapest on the episodes that choose.
+        longest: score of rounds to the end of the longest sequence.
+        best_constant: the T that was cheapest on the episodes that choose, as text, or "longest".
         by_family: score of each family's best setting.
         chosen: that setting, as text.
-        worst_over_best: cost of the dearest T over that of `best_steps`, episode by episode.
+        dearest: the constant plan of the largest cost.
+        worst_over_best: its cost over that of `best_constant`, episode by episode.
         over_constant: cost of each other family's best over that of the best constant plan, episode by episode, less 1.
     """
 
@@ -104,11 +108,23 @@ class Outcome:
     load: float
     steps: Sequence[int]
     by_steps: Sequence[Score]
-    best_steps: int
+    longest: Score
+    best_constant: str
     by_family: Mapping[str, Score]
     chosen: Mapping[str, str]
+    dearest: str
     worst_over_best: Score
     over_constant: Mapping[str, Score]
+
+    @property
+    def plans(self) -> list[str]:
+        """The constant plans as text, rounds to the longest last."""
+        return [*map(str, self.steps), LONGEST]
+
+    @property
+    def by_plan(self) -> list[Score]:
+        """Their scores."""
+        return [*self.by_steps, self.longest]
 
 
 def families(machine: str, settings: int) -> dict[str, list[PolicySpec]]:
@@ -116,13 +132,26 @@ def families(machine: str, settings: int) -> dict[str, list[PolicySpec]]:
     limit = MACHINES[machine].cost_table(network(str(scenario(ENV).keywords["network"])), LANES).max_time_steps
     found: dict[str, list[PolicySpec]] = {}
     for family, grid in FAMILIES.items():
-        offered = [knobs for knobs in grid if knobs.get("time_steps", 1) <= limit]
-        found[family] = [_spec(family, knobs) for knobs in offered[:settings]]
+        offered = [knobs for knobs in grid if knobs.get("time_steps", 1) <= limit][:settings]
+        if family == "constant":
+            near = limit < 2 * max(knobs["time_steps"] for knobs in grid)
+            if near and limit not in [knobs["time_steps"] for knobs in offered]:
+                offered.append({**_CONSTANT, "time_steps": limit})
+            offered.append({**_CONSTANT, "time_steps": 1, "longest": True})
+        found[family] = [_spec(family, knobs) for knobs in offered]
     return found
 
 
+def plan_of(spec: PolicySpec) -> str:
+    """A constant plan as text: its T, or "longest"."""
+    return LONGEST if spec.knobs["longest"] else str(spec.knobs["time_steps"])
+
+
 def _spec(family: str, knobs: Mapping[str, Any]) -> PolicySpec:
-    shown = ", ".join(f"{name} {value:g}" for name, value in knobs.items() if name not in (*_CONSTANT, "hurry"))
+    if family == "constant":
+        shown = LONGEST if knobs["longest"] else f"time_steps {knobs['time_steps']}"
+    else:
+        shown = ", ".join(f"{name} {value:g}" for name, value in knobs.items() if name != "hurry")
     return PolicySpec(f"{family}: {shown}", family, {**knobs, **_SERVICE})
 
 
@@ -149,18 +178,22 @@ def _outcome(machine: str, load: float, budget: Budget, processes: int) -> Outco
         for family, specs in offered.items()
     }
     scored = {label: costs[half:] for label, costs in cost.items()}
-    constants = sorted(offered["constant"], key=lambda spec: int(spec.knobs["time_steps"]))
-    by_steps = [Score.of(scored[spec.label]) for spec in constants]
+    fixed = [spec for spec in offered["constant"] if not spec.knobs["longest"]]
+    (longest,) = [spec for spec in offered["constant"] if spec.knobs["longest"]]
+    constants = [*sorted(fixed, key=lambda spec: int(spec.knobs["time_steps"])), longest]
+    scores = [Score.of(scored[spec.label]) for spec in constants]
     reference = scored[best["constant"].label]
-    dearest = constants[int(np.argmax([score.value for score in by_steps]))]
+    dearest = constants[int(np.argmax([score.value for score in scores]))]
     return Outcome(
         machine=machine,
         load=load,
-        steps=[int(spec.knobs["time_steps"]) for spec in constants],
-        by_steps=by_steps,
-        best_steps=int(best["constant"].knobs["time_steps"]),
+        steps=[int(spec.knobs["time_steps"]) for spec in constants[:-1]],
+        by_steps=scores[:-1],
+        longest=scores[-1],
+        best_constant=plan_of(best["constant"]),
         by_family={family: Score.of(scored[spec.label]) for family, spec in best.items()},
         chosen={family: spec.label.partition(": ")[2] for family, spec in best.items()},
+        dearest=plan_of(dearest),
         worst_over_best=Score.of(scored[dearest.label] / reference),
         over_constant={
             family: Score.of(scored[spec.label] / reference - 1.0)
@@ -170,13 +203,13 @@ def _outcome(machine: str, load: float, budget: Budget, processes: int) -> Outco
     )
 
 
-def one_for_all_loads(found: Sequence[Outcome], machine: str) -> tuple[int, float]:
-    """The single T with the least mean relative cost over a machine's loads, and its worst excess over a load's best.
+def one_for_all_loads(found: Sequence[Outcome], machine: str) -> tuple[str, float]:
+    """The single constant plan with the least mean relative cost over a machine's loads, and its worst excess over a load's best.
 
     This is chosen in hindsight, on the very episodes that score it, on both sides alike.
     """
     rows = [outcome for outcome in found if outcome.machine == machine]
-    cost = np.array([[score.value for score in outcome.by_steps] for outcome in rows])  # (loads, T)
+    cost = np.array([[score.value for score in outcome.by_plan] for outcome in rows])  # (loads, plans)
     excess = cost / cost.min(axis=1, keepdims=True)
     chosen = int(np.argmin(excess.mean(axis=0)))
-    return rows[0].steps[chosen], float(excess[:, chosen].max() - 1.0)
+    return rows[0].plans[chosen], float(excess[:, chosen].max() - 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ebatch_env.machines import Plasticine
 from ebatch_env.reproduction.report import Chart, Series, Table
-from ebatch_env.reproduction.sections.spatial_batching import ENV, Outcome
+from ebatch_env.reproduction.sections.spatial_batching import ENV, LONGEST, Outcome
 from ebatch_env.reproduction.sections.spatial_deepbench import (
     FULL_TASKS,
     PAPERS_LOOPS,
@@ -126,6 +126,9 @@ def _batching_table(played: Sequence[Outcome]) -> Table:
             setting = outcome.chosen[family]
             interval = f"{score.low:.2f}..{score.high:.2f}"
             rows.append([outcome.machine, outcome.load, family, setting, score.value, interval, share])
+        if outcome.best_constant != LONGEST:
+            interval = f"{outcome.longest.low:.2f}..{outcome.longest.high:.2f}"
+            rows.append([outcome.machine, outcome.load, "constant", LONGEST, outcome.longest.value, interval, ""])
     columns = ["machine", "load", "scheduler", "setting", "cost", "95 % interval", "over best constant T, %"]
     return Table(
         "batching", f"Cost per request, {ENV} on other machines, best setting of each scheduler", columns, rows

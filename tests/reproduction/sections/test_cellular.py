@@ -41,16 +41,16 @@ def section() -> Section:
 
 
 def test_the_published_direction_holds_everywhere(section: Section) -> None:
-    rows = [row for row in section.rows if row.published == REDUCTION]
+    rows = [row for row in section.rows if row.reference == REDUCTION]
     assert len(rows) == 12
     assert all(row.interval is not None and row.interval[1] < 0.0 for row in rows)
-    assert all(row.measured > 0.0 for row in section.rows if row.published == GAIN)
+    assert all(row.measured > 0.0 for row in section.rows if row.reference == GAIN)
     assert "holds everywhere" in section.summary
     assert all(row.checked == "recalled" for row in section.rows)
 
 
 def test_latency_is_in_the_published_range_against_the_fullest_bucket(section: Section) -> None:
-    rows = [row for row in section.rows if row.published == REDUCTION and "fullest" in row.what]
+    rows = [row for row in section.rows if row.reference == REDUCTION and "fullest" in row.what]
     assert [bool(row.met) for row in rows] == [False, True, True, True, True, True]
     idle = rows[0]
     assert "idle" in idle.what
@@ -58,14 +58,14 @@ def test_latency_is_in_the_published_range_against_the_fullest_bucket(section: S
 
 
 def test_latency_exceeds_the_range_against_the_oldest_bucket(section: Section) -> None:
-    rows = [row for row in section.rows if row.published == REDUCTION and "oldest" in row.what]
+    rows = [row for row in section.rows if row.reference == REDUCTION and "oldest" in row.what]
     errors = [row.error for row in rows[1:]]
     assert all(error is not None and 0.0 <= error < 0.12 for error in errors)
     assert errors == sorted(errors)  # type: ignore[type-var]
 
 
 def test_published_throughput_lies_between_the_two_orders(section: Section) -> None:
-    gains = {row.what: row.measured for row in section.rows if row.published == GAIN}
+    gains = {row.what: row.measured for row in section.rows if row.reference == GAIN}
     oldest = [gain for what, gain in gains.items() if "oldest" in what]
     fullest = [gain for what, gain in gains.items() if "fullest" in what]
     assert max(fullest) < GAIN[0] < GAIN[1] < max(oldest)

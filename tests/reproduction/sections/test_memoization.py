@@ -73,7 +73,7 @@ def test_published_savings_are_of_the_published_reuse() -> None:
 def test_throttling_lets_more_be_reused(section: Section) -> None:
     """On speech, at the same loss: the point of the scheme."""
     shares = {
-        row["loss allowed"]: float(str(row["reuse, %"]))
+        row["loss allowed"]: float(str(row["reuse, %"]).removesuffix(" (1 seed)"))
         for row in table(section, "thresholds")
         if row["network"] == "vowels-lstm"
     }
@@ -111,6 +111,29 @@ def test_memoization_never_slows_a_full_machine(section: Section) -> None:
     for row in table(section, "serving"):
         assert float(str(row["throughput, x"])) > 0.97
     assert {row["policy"] for row in table(section, "serving")} == {"ebatch", "cellular"}
+
+
+def test_a_single_seed_is_told(section: Section) -> None:
+    (measured,) = (row for what, row in rows(section).items() if what.startswith("neuron evaluations reused"))
+    assert (measured.seeds, measured.interval) == (1, None)
+    assert "1 seed instead of 3" in section.quick
+
+
+def test_energy_falls_with_rows_then_rises_because_multiplications_do(section: Section) -> None:
+    parts = table(section, "energy-parts-batched")
+    batched = [row for row in parts if row["steps a round"] == 8]
+    saved = [float(str(row["energy saved, %"])) for row in batched]
+    least = saved.index(min(saved))  # first it falls with the rows that are skipped
+    assert 0 < least < 4
+    assert saved[least:] == sorted(saved[least:])
+    assert f"falling with the rows to {saved[least]:.0f} % with {batched[least]['busy lanes']}, and" in section.summary
+    share, points = zip(
+        *(map(float, str(row["multiplications: % of all, saved points"]).split(", ")) for row in batched), strict=True
+    )
+    assert list(share) == sorted(share)
+    assert points[-1] > 0.6 * saved[-1] > 5 * points[0]
+    alone, replicated = (float(str(row["energy saved, %"])) for row in parts[:2])
+    assert alone > replicated > 1.5 * saved[0]  # rounds of 100 steps, on which DRAM weighs little
 
 
 def test_text(section: Section) -> None:

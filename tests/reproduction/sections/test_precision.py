@@ -107,6 +107,6 @@ def test_intervals() -> None:
     assert mean == 2.0
     assert span == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3)  # t of 2 degrees of freedom
     assert nets.with_interval([50.0, 60.0], 0, 100) == "55 (0..100)"
-    assert nets.with_interval([50.0]) == "50.0"
+    assert nets.with_interval([50.0]) == "50.0 (1 seed)"
     assert nets.mean_curve([[0.5, 0.0], [0.5, 0.0]]) == ([0.5, 0.0], [0.5, 0.0], [0.5, 0.0])
     assert nets.over_networks({"a": [1.0, 3.0], "b": [3.0, 5.0]}, float) == [2.0, 4.0]

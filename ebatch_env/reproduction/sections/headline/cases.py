@@ -156,6 +156,23 @@ def headline_networks() -> tuple[str, ...]:
     return tuple(chosen)
 
 
+@cache
+def left_out() -> Mapping[str, str]:
+    """The other networks, and why they are not in the headline's mean."""
+    reasons = {}
+    for name in CASES:
+        if name not in headline_networks():
+            tables = {label: resolve_machine(m).cost_table(network(name), 1) for m, label in MACHINES.items()}
+            whole = [label for label, table in tables.items() if table.whole_sequences]
+            home = [label for label, table in tables.items() if not hop_costs(table)]
+            reasons[name] = (
+                "read from both ends, so that only whole sequences can run"
+                if whole
+                else f"all weights stay on chip on the {' and '.join(home)}, so that hopping costs nothing there"
+            )
+    return MappingProxyType(reasons)
+
+
 def lanes_of(machine: str, name: str) -> int:
     """`LANES`, or as many as leave room for the longest sequence where only whole ones can run."""
     accelerator, lanes = resolve_machine(machine), LANES

@@ -22,6 +22,7 @@ from ebatch_env.reproduction.sections.headline.cases import (
     ebatch_fixed,
     headline_networks,
     lanes_of,
+    left_out,
 )
 from ebatch_env.reproduction.sections.headline.episodes import (
     Outcome,
@@ -130,16 +131,23 @@ def step_networks(found: Found) -> tuple[str, ...]:
     return tuple(name for name in CASES if all(CELLS.key in found[machine, name].outcomes for machine in MACHINES))
 
 
-def rows(found: Found) -> list[Row]:
-    """The headline, then E-BATCH over each rival, with the best fixed T, and with the networks that stay on chip."""
+def rows(found: Found, requests_per_lane: int) -> list[Row]:
+    """The headline, then E-BATCH over each rival, with the best fixed T, and with the networks that stay on chip.
+
+    Args:
+        found: what was measured.
+        requests_per_lane: the depth of the full queue, for a note where it matters.
+    """
     chosen = headline_networks()
     each = [(machine, quantity) for machine in MACHINES for quantity in QUANTITIES]
 
     def row(machine: str, quantity: str, rival: Scheme, networks: Sequence[str], scheme: str, note: str) -> Row:
         mean = mean_gain(found, machine, quantity, rival.key, networks, scheme)
         headline = note == ""
+        ours = "E-BATCH" if scheme == EBATCH.key else "E-BATCH with the best fixed T"
+        which = "" if networks == chosen else f", {len(networks)} networks"
         return Row(
-            f"{MACHINES[machine]}: {quantity}, {EBATCH.label if scheme == EBATCH.key else 'E-BATCH, best fixed T'}",
+            f"{MACHINES[machine]}: {quantity}, {ours} over {rival.key}{which}",
             mean.value,
             "x",
             PUBLISHED[machine, quantity],
@@ -147,16 +155,20 @@ def rows(found: Found) -> list[Row]:
             "read",
             AIM if headline else None,
             mean.interval,
-            note or f"over {rival.label}; geometric mean of {len(networks)} networks",
+            note or f"{rival.label}; geometric mean of {len(networks)} networks",
+            figure=f"{machine} {quantity}",
         )
 
     result = [row(*pair, CELLS, chosen, EBATCH.key, "") for pair in each]
-    result += [row(*pair, CELLS, chosen, FIXED, "same rival") for pair in each]
+    result += [row(*pair, CELLS, chosen, FIXED, "no T chosen at run time") for pair in each]
     for rival in RIVALS:
         if rival is not CELLS:
-            result += [row(*pair, rival, chosen, EBATCH.key, f"over {rival.label}") for pair in each]
+            note = rival.label
+            if rival.key == "buckets":
+                note += f"; {requests_per_lane} requests a lane: the gain falls with the depth, see the table"
+            result += [row(*pair, rival, chosen, EBATCH.key, note) for pair in each]
     everything = step_networks(found)
-    note = f"same rival; with {', '.join(n for n in everything if n not in chosen)}"
+    note = f"with {', '.join(n for n in everything if n not in chosen)}"
     result += [row(*pair, CELLS, everything, EBATCH.key, note) for pair in each]
     return result
 
@@ -188,8 +200,12 @@ def tables(found: Found) -> list[Table]:
         result.append(Table(f"saturated-{quantity}", title, columns, cells))
     schemes = [(scheme.key, scheme.label) for scheme in (EBATCH, *RIVALS)]
     result.append(Table("schemes", "The schemes", ("name", "what it is"), schemes))
-    workloads = [(name, case.source, case.lengths.mean, case.lengths.max_length) for name, case in CASES.items()]
-    columns = ["network", "lengths of its sequences", "mean, steps", "longest, steps"]
+    out = left_out()
+    workloads = [
+        (name, case.source, case.lengths.mean, case.lengths.max_length, f"no: {out[name]}" if name in out else "yes")
+        for name, case in CASES.items()
+    ]
+    columns = ["network", "lengths of its sequences", "mean, steps", "longest, steps", "in the headline's mean"]
     result.append(Table("workloads", "Networks and their sequences", columns, workloads))
     return result
 

@@ -12,6 +12,7 @@ from ebatch_env.machines import ENERGY_SETS, EPUR, TPUv1, resolve_machine
 from ebatch_env.networks import network
 from ebatch_env.reproduction.report import Chart, Series, Table
 from ebatch_env.reproduction.sections.headline.cases import (
+    AIM,
     CELLS,
     LANES,
     MACHINES,
@@ -47,7 +48,7 @@ class Variation:
 
 
 def variations() -> list[Variation]:
-    """The machines as they stand, then each constant at its lower and its higher end."""
+    """The machines as they stand, then each constant at the ends of its range, and the lanes at a value between."""
     default = EPUR()
     bandwidth = {"epur": default.bandwidth_bytes_per_s, "tpu": TPUv1().bandwidth_bytes_per_s}
     lpddr4 = {pj: {"energy": {**asdict(default.costs), "dram_pj_per_bit": pj}} for pj in (8.0, 14.0)}
@@ -56,7 +57,7 @@ def variations() -> list[Variation]:
     found += [Variation("epur", "energies", name, {"energy": name}) for name in sets]
     found += [Variation("epur", "LPDDR4 pJ/bit", f"{pj:g}", fields) for pj, fields in lpddr4.items()]
     found += [Variation("epur", "replicas", str(n), {"replicas": n}) for n in (8, 64)]
-    found += [Variation("epur", "lanes and replicas", str(n), {"replicas": n}, n) for n in (16, 64)]
+    found += [Variation("epur", "lanes and replicas", str(n), {"replicas": n}, n) for n in (8, 16, 64)]
     found += [Variation("epur", "word bytes", "4", {"word_bytes": 4})]
     found += [Variation("tpu", "DDR3 pJ/bit", f"{pj:g}", {"dram_pj_per_bit": pj}) for pj in (20.0, 70.0)]
     found += [Variation("tpu", "drain cycles", str(n), {"drain_cycles": n}) for n in (0, 1024)]
@@ -65,7 +66,7 @@ def variations() -> list[Variation]:
     found += [Variation("tpu", "instruction cycles", str(n), {"instruction_cycles": n}) for n in (10, 20)]
     found += [Variation("tpu", "element-wise work", "none", {"instruction_cycles": 0, "drain_cycles": 0})]
     found += [Variation("tpu", "activation bytes", "2", {"activation_bytes": 2})]
-    found += [Variation("tpu", "lanes", str(n), {}, n) for n in (16, 96)]
+    found += [Variation("tpu", "lanes", str(n), {}, n) for n in (8, 16, 96)]
     found += [Variation("tpu", "idle W", "0", {"idle_w": 0.0})]
     found += [
         Variation(machine, "GB/s", f"{share * rate / 1e9:.3g}", {"bandwidth_bytes_per_s": share * rate})
@@ -82,6 +83,30 @@ class Sensitive:
     variation: Variation
     throughput: float
     energy: float
+
+    @property
+    def label(self) -> str:
+        """For example "lanes = 8"."""
+        return f"{self.variation.what} = {self.variation.value}"
+
+    def gain(self, quantity: str) -> float:
+        """Of "throughput" or "energy"."""
+        return {"throughput": self.throughput, "energy": self.energy}[quantity]
+
+    def error(self, quantity: str) -> float:
+        """Against the published gain, as a fraction."""
+        return self.gain(quantity) / PUBLISHED[self.variation.machine, quantity] - 1.0
+
+    def within(self, quantity: str) -> bool:
+        """Whether the gain is within the aim of the published one."""
+        return abs(self.error(quantity)) <= AIM
+
+
+def of_machine(found: Sequence[Sensitive], machine: str) -> tuple[Sensitive, list[Sensitive]]:
+    """The machine as it stands, and its variations."""
+    mine = [item for item in found if item.variation.machine == machine]
+    (base,) = [item for item in mine if not item.variation.what]
+    return base, [item for item in mine if item.variation.what]
 
 
 @dataclass(frozen=True)
@@ -110,36 +135,48 @@ class SensitivityJob:
 
 def tables(found: Sequence[Sensitive]) -> list[Table]:
     """Every variation."""
-    columns = ("machine", "constant", "value", "throughput", "throughput / published", "energy", "energy / published")
+    columns = ["machine", "constant", "value"]
+    for quantity in ("throughput", "energy"):
+        columns += [quantity, f"{quantity} / published", f"{quantity} within the aim"]
     cells: list[Cells] = []
     for item in found:
-        machine, what = item.variation.machine, item.variation.what
-        shares = item.throughput / PUBLISHED[machine, "throughput"], item.energy / PUBLISHED[machine, "energy"]
-        named = (MACHINES[machine], what or BASE, item.variation.value if what else "")
-        cells.append((*named, item.throughput, shares[0], item.energy, shares[1]))
+        what = item.variation.what
+        row: list[str | float | None] = [MACHINES[item.variation.machine], what or BASE]
+        row.append(item.variation.value if what else "")
+        for quantity in ("throughput", "energy"):
+            within = "yes" if item.within(quantity) else "no"
+            row += [item.gain(quantity), 1.0 + item.error(quantity), within]
+        cells.append(row)
     title = "Uncertain constants, one at a time: E-BATCH (best fixed T) over cellular batching (cells-5), full queue"
     return [Table("sensitivity", title, columns, cells)]
 
 
 def charts(found: Sequence[Sensitive]) -> list[Chart]:
-    """One chart per headline figure: lines from the figure as it stands to where each end of a constant takes it."""
+    """One chart per headline figure: a line from the figure as it stands to where each value of a constant takes it."""
     result = []
     for (machine, quantity), published in PUBLISHED.items():
-        mine = [item for item in found if item.variation.machine == machine]
-        (base,) = [getattr(item, quantity) for item in mine if not item.variation.what]
-        ends: dict[str, list[tuple[str, float]]] = {}
-        for item in mine:
-            if item.variation.what:
-                ends.setdefault(item.variation.what, []).append((item.variation.value, getattr(item, quantity)))
-        widest = sorted(ends, key=lambda what: -max(abs(value - base) for _, value in ends[what]))
-        series = []
-        for place, label in enumerate(("first value", "second value")):
-            some = [what for what in widest if len(ends[what]) > place]
-            names = [f"{what}: " + " / ".join(value for value, _ in ends[what]) for what in some]
-            at = [ends[what][place][1] for what in some]
-            series.append(Series(label, names, at, [min(v, base) for v in at], [max(v, base) for v in at]))
+        base, varied = of_machine(found, machine)
+        stands = base.gain(quantity)
+
+        def reach(what: str, *, items: Sequence[Sensitive] = varied, of: str = quantity, at: float = stands) -> float:
+            return max(abs(item.gain(of) - at) for item in items if item.variation.what == what)
+
+        ordered = sorted(varied, key=lambda item: -reach(item.variation.what))
+        values = [item.gain(quantity) for item in ordered]
+        series = Series(
+            "with this value, all else as it stands",
+            [item.label for item in ordered],
+            values,
+            [min(value, stands) for value in values],
+            [max(value, stands) for value in values],
+        )
+        references = (
+            (f"as it stands: {stands:.2f}", stands),
+            (f"published: {published:g}", published),
+            (f"aim: {1 - AIM:g} and {1 + AIM:g} times that", (1 - AIM) * published),
+            ("", (1 + AIM) * published),
+        )
         title = f"{MACHINES[machine]}, {quantity}: what one constant at a time does to the gain"
-        references = ((f"as it stands: {base:.2f}", base), (f"published: {published:g}", published))
         name = f"sensitivity-{machine}-{quantity}"
-        result.append(Chart(name, title, "", "gain over cells-5", series, "points", references=references))
+        result.append(Chart(name, title, "", "gain over cells-5", [series], "points", references=references))
     return result

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ebatch_env.reproduction import trained_networks as nets
-from ebatch_env.reproduction.approximate_serving import seeds_text
+from ebatch_env.errors import needs_extra
 from ebatch_env.reproduction.report import Options, Progress, Section
-from ebatch_env.reproduction.sections.memoization import alone, batched
-from ebatch_env.reproduction.sections.memoization.measured import Measured, measure
+
+with needs_extra("section 'memoization'", "approximation"):
+    from ebatch_env.reproduction import energy_readings
+    from ebatch_env.reproduction import trained_networks as nets
+    from ebatch_env.reproduction.approximate_serving import seeds_text
+    from ebatch_env.reproduction.sections.memoization import alone, batched
+    from ebatch_env.reproduction.sections.memoization.measured import Measured, measure
 
 __all__ = ["run"]
 
@@ -18,14 +22,17 @@ def run(options: Options, progress: Progress) -> Section:
     )
     progress(0.95, "schedulers with memoization on")
     served = batched.serving(found)
+    energies = alone.energies()
+    constants, sensitive = batched.sensitivity(found)
     progress(1.0, "done")
     return Section(
         "memoization",
         "Neuron-level fuzzy memoization",
         rows=alone.rows(found),
-        summary=f"{alone.summary(found)} {batched.summary(found, served)}",
-        tables=[*alone.tables(found), *batched.tables(found, served)],
-        charts=[*alone.charts(found), *batched.charts(found)],
+        summary=f"{alone.summary(found, energies)}\n{batched.summary(found, served)}",
+        tables=[*alone.tables(found), *batched.tables(found, served), energy_readings.table(energies), constants],
+        charts=[*alone.charts(found), *batched.charts(found), *energy_readings.charts(energies), *sensitive],
+        quick=nets.quick_text(),
         seeds=(
             f"Networks trained with seeds {', '.join(map(str, nets.seeds(options)))}, intervals over them (95 %, "
             f"Student); lanes filled with seed {nets.BATCH_SEED} plus the network's; {seeds_text()}."

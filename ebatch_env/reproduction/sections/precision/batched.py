@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from ebatch_env.machines.savings import Saving
+from ebatch_env.reproduction import energy_readings
 from ebatch_env.reproduction import trained_networks as nets
 from ebatch_env.reproduction.approximate_serving import (
     LANES,
@@ -15,6 +16,7 @@ from ebatch_env.reproduction.approximate_serving import (
     POLICIES,
     SERVED,
     SERVING_LANES,
+    VARIED_LANES,
     Effects,
     Served,
     change,
@@ -22,7 +24,7 @@ from ebatch_env.reproduction.approximate_serving import (
     serve,
     serving_table,
 )
-from ebatch_env.reproduction.report import Chart, Series, Table
+from ebatch_env.reproduction.report import Chart, Series, Table, points
 from ebatch_env.reproduction.sections.precision.measured import Measured, Outcome
 
 Found = Mapping[str, list[Measured]]
@@ -144,6 +146,13 @@ def _low(outcomes: Sequence[Outcome]) -> list[float]:
     return [outcome.low_share for outcome in outcomes]
 
 
+def sensitivity(found: Found) -> tuple[Table, list[Chart]]:
+    """Uncertain constants of the batched machine."""
+    told = effects(found)[PRECISION]
+    title = f"{SERVED} on batched E-PUR with dynamic precision"
+    return energy_readings.sensitivity(SERVED, {n: told[LANES.index(n)] for n in VARIED_LANES}, title)
+
+
 def summary(found: Found, served: Served) -> str:
     """How far batches leave anything."""
     name = chosen(found)
@@ -156,11 +165,15 @@ def summary(found: Found, served: Served) -> str:
     best = max(lows, key=lambda key: lows[key][1])
     changes = {policy: change(served, 32, PRECISION, policy) for policy in POLICIES}
     told = ", ".join(f"{rate:+.1f} % and {energy:+.1f} % under {policy}" for policy, (rate, energy) in changes.items())
-    return (
-        f"In a batch one lane in a peak takes the row to 8 bits for all: 32 lanes leave {lows[name][1]:.1f} % of {name}'s "
-        f"{lows[name][0]:.0f} % and at best {lows[best][1]:.1f} % ({best}). With {name}'s curves the speed-up of {SERVED} "
-        f"over 8 bits falls from {worth[PRECISION][one].speed_up:.2f}x with one lane to "
-        f"{worth[PRECISION][many].speed_up:.2f}x with 32; together with memoization from "
-        f"{worth[BOTH][one].speed_up:.2f}x to {worth[BOTH][many].speed_up:.2f}x. In the environment, 32 lanes, precision "
-        f"changes throughput and energy per request by {told}."
+    return points(
+        (
+            "In a batch",
+            f"one lane in a peak takes the row to 8 bits for all: 32 lanes leave {lows[name][1]:.1f} % of {name}'s "
+            f"{lows[name][0]:.0f} % and at best {lows[best][1]:.1f} % ({best}). With {name}'s curves the speed-up of "
+            f"{SERVED} "
+            f"over 8 bits falls from {worth[PRECISION][one].speed_up:.2f}x with one lane to "
+            f"{worth[PRECISION][many].speed_up:.2f}x with 32; together with memoization from "
+            f"{worth[BOTH][one].speed_up:.2f}x to {worth[BOTH][many].speed_up:.2f}x.",
+        ),
+        ("In the environment, 32 lanes,", f"precision changes throughput and energy per request by {told}."),
     )

@@ -12,7 +12,7 @@ from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.seeds import SEEDS_PER_USE
 
 SEEDS, EPISODES, TRANSFER_EPISODES, LEARNED_EPISODES = 5, 64, 16, 8
-EVALUATIONS, VALIDATION_EPISODES = 20, 16
+EVALUATIONS, VALIDATION_EPISODES = 10, 16
 # With --quick, where the command does not say otherwise.
 QUICK = {"seeds": 2, "steps": 16_384, "episodes": 8, "transfer_episodes": 4, "learned_episodes": 2, "evaluations": 4}
 

@@ -18,7 +18,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
-from ebatch_agents.acting import legal
+from ebatch_agents.acting import LegalActions
 from ebatch_agents.algorithms import algorithm
 from ebatch_agents.policy import SB3Policy
 from ebatch_env.environment.sb3 import EBatchVecEnv
@@ -78,19 +78,17 @@ def imitate(
     decisions = check_integer("decisions", DECISIONS if decisions is None else decisions, low=env.num_envs)
     observations, actions, returns = _watch(env, teacher, env_id, -(-decisions // env.num_envs), _gamma(model, env))
     policy: Any = model.policy
-    codec = env.system.actions
-    masked = type(model).__name__ == "MaskablePPO"
-    masks = {"action_masks": torch.as_tensor(legal(codec, flat=codec.flat))} if masked else {}
-    columns = tuple(map(torch.as_tensor, (observations, actions, returns)))
+    columns = list(map(torch.as_tensor, (observations, actions, returns)))
+    if type(model).__name__ == "MaskablePPO":
+        columns.append(torch.as_tensor(LegalActions(env.system, flat=env.system.actions.flat)(observations)))
     optimizer = torch.optim.Adam(policy.parameters(), lr=LEARNING_RATE)
     policy.set_training_mode(True)
     for _ in range(EPOCHS):
         shuffled = torch.randperm(len(observations))
         for first in range(0, len(shuffled), BATCH):
             chosen = shuffled[first : first + BATCH]
-            rows, taken, worth = (column[chosen] for column in columns)
-            here = {name: mask.expand(len(rows), -1) for name, mask in masks.items()}
-            value, likelihood, entropy = policy.evaluate_actions(rows, taken, **here)
+            rows, taken, worth, *masks = (column[chosen] for column in columns)
+            value, likelihood, entropy = policy.evaluate_actions(rows, taken, *masks)
             loss = -likelihood.mean() - ENTROPY * entropy.mean() + VALUE * (value.flatten() - worth).square().mean()
             optimizer.zero_grad()
             loss.backward()

@@ -65,7 +65,7 @@ def make_config(env_id: str, *, runners: int = 0, envs: int = 64, steps: int = 3
 def mean_cost(policy: Policy, system: System, episodes: int) -> float:
     """Over validation episodes, which no training plays."""
     played = play(system, policy, range(VALIDATION_SEED, VALIDATION_SEED + episodes))
-    return float(np.mean([metrics.cost for metrics in played]))
+    return float(np.mean([np.inf if metrics.truncated else metrics.cost for metrics in played]))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

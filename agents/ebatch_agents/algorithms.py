@@ -147,6 +147,8 @@ def hyperparameters(
     for name, value in values.items():
         if name not in known:
             raise fail(f"hyperparameter of {algo} in {source}", name, f"one of {', '.join(sorted(known))}")
+        if name in ("n_steps", "batch_size", "n_epochs"):
+            values[name] = check_integer(name, _whole(value), low=1)
         if name in ("policy_kwargs", "replay_buffer_kwargs") and not isinstance(value, Mapping):
             raise fail(f"{name} in {source}", value, "a mapping (rl-zoo3's strings of code are not run)")
     return Hyperparameters(n_envs, n_timesteps, horizon, teacher, values, dict(env_kwargs))

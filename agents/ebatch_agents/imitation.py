@@ -2,13 +2,14 @@
 
 A random policy rarely holds for a whole timeout, or keeps a cap on the lanes for a hundred decisions on end, so what such
 rules are worth is hardly ever seen. A policy that begins where a scheduler is has only to find what is better. The
-scheduler acts (states are its own), its choices are learnt as a classification (behavioural cloning; Pomerleau, Neural
-Computation 3(1), 1991) with a share of entropy, so that the policy still explores, and the value of what followed, so that the first
-advantages are not noise.
+scheduler acts (states are its own), and its choices are learnt as a classification (behavioural cloning; Pomerleau, Neural
+Computation 3(1), 1991). A small share of the labels is drawn at random, so that the policy ends sure enough to act like its
+teacher and unsure enough to try something else. The critic learns what followed, so that the first advantages are not noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ DECISIONS = 65_536  # of the teacher
 EPOCHS = 20
 BATCH = 1024
 LEARNING_RATE = 1e-3
-ENTROPY = 0.05  # weight of the entropy beside the likelihood
+NOISE = 0.05  # share of the labels, per control, that are drawn from its legal levels
 VALUE = 0.5  # weight of the squared error of the value
 
 
@@ -78,9 +79,11 @@ def imitate(
     decisions = check_integer("decisions", DECISIONS if decisions is None else decisions, low=env.num_envs)
     observations, actions, returns = _watch(env, teacher, env_id, -(-decisions // env.num_envs), _gamma(model, env))
     policy: Any = model.policy
-    columns = list(map(torch.as_tensor, (observations, actions, returns)))
+    legal = LegalActions(env.system, flat=env.system.actions.flat)(observations)
+    labels = _noisy(actions, legal, env.system.actions.limits().tolist(), np.random.default_rng(model.seed))
+    columns = list(map(torch.as_tensor, (observations, labels, returns)))
     if type(model).__name__ == "MaskablePPO":
-        columns.append(torch.as_tensor(LegalActions(env.system, flat=env.system.actions.flat)(observations)))
+        columns.append(torch.as_tensor(legal))
     optimizer = torch.optim.Adam(policy.parameters(), lr=LEARNING_RATE)
     policy.set_training_mode(True)
     for _ in range(EPOCHS):
@@ -88,8 +91,8 @@ def imitate(
         for first in range(0, len(shuffled), BATCH):
             chosen = shuffled[first : first + BATCH]
             rows, taken, worth, *masks = (column[chosen] for column in columns)
-            value, likelihood, entropy = policy.evaluate_actions(rows, taken, *masks)
-            loss = -likelihood.mean() - ENTROPY * entropy.mean() + VALUE * (value.flatten() - worth).square().mean()
+            value, likelihood, _ = policy.evaluate_actions(rows, taken, *masks)
+            loss = -likelihood.mean() + VALUE * (value.flatten() - worth).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -97,6 +100,20 @@ def imitate(
     learnt = SB3Policy(model, env.system).predict(observations)[0]
     same = (learnt == actions).reshape(len(actions), -1).all(axis=1)
     return Imitated(len(observations), float(same.mean()))
+
+
+def _noisy(
+    actions: npt.NDArray[np.int64], legal: npt.NDArray[np.bool_], sizes: Sequence[int], rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """``actions`` (E, C) or (E,) with a share `NOISE` of each column drawn anew from what is ``legal`` (E, M = sum of sizes)."""
+    noisy = actions.reshape(len(actions), -1).copy()
+    first = 0
+    for column, size in enumerate(sizes):
+        allowed = legal[:, first : first + size]
+        drawn = np.argmax(rng.random(allowed.shape) * allowed, axis=1)
+        noisy[:, column] = np.where(rng.random(len(noisy)) < NOISE, drawn, noisy[:, column])
+        first += size
+    return noisy.reshape(actions.shape)
 
 
 def _gamma(model: BaseAlgorithm, env: VecEnv) -> float | None:

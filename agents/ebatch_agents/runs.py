@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ebatch_agents.algorithms import algorithm, hyperparameters
+from ebatch_env.compatibility import ScenarioVersion
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, write_json
+from ebatch_env.scoring.policy import policy_class
 from ebatch_env.scoring.seeds import SEEDS_PER_USE, TRAINING_SEED
 
 LANES_PER_SEED = 4096  # environments of a training; the seeds of their episodes follow one another
@@ -89,6 +91,14 @@ class Run:
                 words += [f"--{name}", getattr(self, name)]
         return shlex.join(map(str, words))
 
+    def basis(self) -> dict[str, Any]:
+        """What the settings name and do not say: what the scenario means, and how the teacher is tuned; plain values."""
+        teacher = self.hyperparameters.get("teacher")
+        tuned = None if teacher is None else getattr(policy_class(teacher), "tuned_knobs", None)
+        knobs = None if tuned is None else tuned(self.env)
+        found = {"scenario": ScenarioVersion.of(self.env).to_dict(), "teacher": knobs}
+        return dict(json.loads(json.dumps(found)))
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as they are after a round trip through JSON."""
         return dict(json.loads(json.dumps(asdict(self), default=repr)))
@@ -131,7 +141,8 @@ class Folder:
             if self.checkpoint.exists():
                 return True
         make_folder(self.path)
-        write_json(self.settings, {"settings": self.run.to_dict(), "command": self.run.command, "versions": versions()})
+        values = {"settings": self.run.to_dict(), "command": self.run.command, "basis": self.run.basis()}
+        write_json(self.settings, {**values, "versions": versions()})
         return False
 
     def check_free(self) -> None:
@@ -145,12 +156,16 @@ class Folder:
 
     def _check_same(self) -> None:
         try:
-            there = json.loads(self.settings.read_text(encoding="utf-8"))["settings"]
+            told = json.loads(self.settings.read_text(encoding="utf-8"))
+            there, basis = told["settings"], told["basis"]
         except (ValueError, KeyError, TypeError) as error:
             raise fail(str(self.settings), type(error).__name__, "the settings of a training") from None
         for name, value in self.run.to_dict().items():
             if there.get(name) != value:
                 raise fail(name, value, f"as in the training to resume, {there.get(name)!r} ({self.settings})")
+        for name, value in self.run.basis().items():
+            if basis.get(name) != value:
+                raise fail(f"{name} of {self.run.env}", "changed", f"as when {self.settings} was written: train anew")
 
 
 def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:

@@ -27,6 +27,7 @@ from ebatch_env.environment.sb3 import EBatchVecEnv
 from ebatch_env.errors import check_number, fail, needs_extra
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import whole_file, write_json
+from ebatch_env.scoring.policy import make_policy
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import VALIDATION_SEED
 
@@ -192,9 +193,11 @@ def train(
 def _train(
     run: Run, folder: Folder | None, resume: bool, tensorboard: bool, checkpoint_s: float | None, measure_speed: bool
 ) -> Trained:
-    go_on = folder is not None and folder.prepare(resume=resume)
     model, env = make_model(run)
     teacher = run.hyperparameters.get("teacher")
+    if teacher is not None:
+        make_policy(teacher, env.system, run.env)  # a name that is wrong leaves no folder behind
+    go_on = folder is not None and folder.prepare(resume=resume)
     imitated = None
     if teacher is not None and not go_on:
         imitated = imitate(model, env, teacher, run.env)

@@ -66,7 +66,9 @@ class Learner:
             from ebatch_agents.training import make_run, train
 
         system = build_system(keywords)
-        settings: dict[str, Any] = {"keywords": keywords, "changes": knobs, "evaluations": 0}
+        # From nothing: what a teacher plays and has been tuned with would not fit into anybody's budget.
+        changes = {**knobs, "teacher": None}
+        settings: dict[str, Any] = {"keywords": keywords, "changes": changes, "evaluations": 0}
         run = make_run(env_id, self.algo, **settings)
         steps = run.steps
         if decisions is not None:
@@ -78,8 +80,7 @@ class Learner:
         metrics = play(system, SB3Policy(trained.model, system), seeds)
         played = sum(found.decisions for found in metrics)
         cost = float(np.mean([math.inf if found.truncated else found.cost for found in metrics]))
-        taught = 0 if trained.imitated is None else trained.imitated.decisions
-        return cost, taught + int(trained.model.num_timesteps) + played
+        return cost, int(trained.model.num_timesteps) + played
 
 
 PPO = Learner("ppo", (*_ROLLED, _STEPS, _EPOCHS))

@@ -46,7 +46,8 @@ a rival* stands the relative difference of the mean costs on the same episodes (
 improvement (Agarwal et al., NeurIPS 2021): the chance that a seed's agent on an episode is cheaper than the rival on the same
 episode. The rivals are E-BATCH (`ebatch`), tuned, and the best tuned baseline: the one of least cost on the *tuning* episodes,
 so it was not chosen with an eye on these. A policy with truncated episodes, whose cost counts as infinite, is marked {mark} and
-ranked last. The agent that is shipped is the seed of least cost on the *validation* episodes.
+ranked last. Where an agent began by imitating a tuned policy the table's last column names it: what that one's tuning took comes
+on top, and the first point of a learning curve is the copy. The agent that is shipped is the seed of least cost on the *validation* episodes.
 
 """
 
@@ -154,7 +155,9 @@ def _main_table(values: Mapping[str, Any]) -> str:
 def _budgets(values: Mapping[str, Any]) -> dict[str, str]:
     """How many decisions it took to make each policy what it is."""
     agents = [agent["decisions"] for agent in values["agents"]]
-    found = {values["algorithm"]: f"{max(agents):,} per seed"}
+    teacher = values["training"]["hyperparameters"].get("teacher")
+    taught = "" if teacher is None else f", after imitating `{teacher}`"
+    found = {values["algorithm"]: f"{max(agents):,} per seed{taught}"}
     for entrant in values["baselines"]:
         tuned = entrant["tuned"]
         if tuned is None:

@@ -96,7 +96,7 @@ reproduce: $(VENV)/.ready
 # Agents trained anew, five seeds per scenario, beside all tuned baselines: docs/scoreboard.md, its record and the shipped agents.
 # It takes long and goes on where it was stopped.
 scoreboard: $(VENV)/.ready
-	$(BIN)/ebatch scoreboard $(foreach id,$(IDS) $(MORE_IDS) ebatch/Toy-v0 ebatch/Queue-v0,--env $(id)) --processes 2 --out results/scoreboard
+	$(BIN)/ebatch scoreboard $(foreach id,$(IDS) $(MORE_IDS) ebatch/Toy-v0 ebatch/Queue-v0,--env $(id)) --transfer-episodes 8 --processes 2 --out results/scoreboard
 	$(BIN)/ebatch verify results/scoreboard --processes 2
 	$(BIN)/python docs/generate.py --scoreboard results/scoreboard
 

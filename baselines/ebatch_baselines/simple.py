@@ -38,7 +38,7 @@ class Serial(Baseline):
 class Constant(Baseline):
     """The same plan at every decision: what any adaptive scheduler must beat.
 
-    Source: none; tuned, it is the best constant plan.
+    Source: none; tuned, it is the best constant plan that was found.
     Mapping: the knobs are the plan's fields.
 
     | knob | default | range | meaning |

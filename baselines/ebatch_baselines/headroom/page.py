@@ -25,10 +25,9 @@ on {episodes} episodes, seeds {first}..{last}, which nothing was tuned on. The d
 the same episodes, with its 95 % interval by resampling episodes (below 0: cheaper). *Room* says whether the best policy known
 is at least {room:.0f} % below `{yardstick}`; it is the cheapest of many on these very episodes, so its lead is a little flattered.
 
-- **constant**: the best constant plan: policy `constant`, tuned. **heuristic**: the best of all the other rules, tuned, but for
+- **constant**: the best constant plan that tuning found: policy `constant`. **heuristic**: the best of all the other rules, tuned, but for
   `{yardstick}` itself.
-- **linear**: the best member of a rich family ([baselines.md](baselines.md)) that CMA-ES found in {candidates} candidates on
-  {tuning_episodes} tuning episodes. **agent**: the best trained agent that ships for the scenario.
+- **linear**: the best member of a rich family ([baselines.md](baselines.md)) that CMA-ES found: {candidates}. **agent**: the best trained agent that ships for the scenario.
 - **bound**: no policy can be cheaper than that, not even one that knows the future ([bounds.md](bounds.md)); it need not be in
   reach of any. Of the batch queue the exact optimum of all policies that do not know the future is known: `optimal-queue`.
 - Costs are interquartile means with 95 % bootstrap intervals, [as everywhere](metrics.md).
@@ -55,7 +54,9 @@ def write_page(values: Mapping[str, Any], folder: Path) -> str:
         last=first + settings["episodes"] - 1,
         yardstick=YARDSTICK,
         room=100 * values["room"],
-        candidates=settings["candidates"] or "(not searched again)",
+        candidates=f"of {settings['candidates']:,} candidates on {settings['tuning_episodes']} tuning episodes"
+        if settings["candidates"]
+        else "the weights that ship, of a search before",
         tuning_episodes=settings["tuning_episodes"],
         chart=CHART,
     )

@@ -217,7 +217,9 @@ def _specs(env_id: str, values: Mapping[str, Any], folder: Path, found: _Check) 
         entrant["label"]: PolicySpec(entrant["label"], entrant["label"], entrant["knobs"])
         for entrant in values["baselines"]
     }
-    places = [folder / "agents", folder / "shipped", library.place()]
+    # A published record has no weights beside it: they are those that ship.
+    beside = [folder / "agents", folder / "shipped"]
+    places = beside if any(place.is_dir() for place in beside) else [library.place()]
     absent = []
     for agent in values["agents"]:
         copies = _copies(values, agent, places)

@@ -141,6 +141,7 @@ def test_publishing(built: Path, generate: ModuleType, tmp_path: Path, monkeypat
     assert found.weights == 1
 
 
+@pytest.mark.slow
 def test_the_published_scoreboard_stands() -> None:
     """What is in the docs follows from its own record, is of these scenarios, and its agents are the shipped ones."""
     folder = ROOT / "docs" / "scoreboard"

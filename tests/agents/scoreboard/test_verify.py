@@ -56,6 +56,7 @@ def test_what_was_built_stands(built: Path, trace: Path) -> None:
 def test_on_a_clone_the_shipped_agents_do(copied: Copy, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the record alone, and the chosen agents in the package; what cannot be checked is told."""
     folder = copied()
+    monkeypatch.setattr(library, "FOLDER", str(folder / "none"))
     refused = CliRunner().invoke(app, ["verify", str(folder), "--sample", "0"])
     assert refused.exit_code == 1
     assert "are nowhere to be found" in refused.stderr

@@ -158,8 +158,9 @@ def reproduction(folder: Path) -> None:
 
 def headroom(folder: Path, docs: Path = HERE) -> None:
     """The page, the picture and the figures of `ebatch headroom`, with the notes written by hand."""
-    from ebatch_baselines.headroom.page import CHART, REPORT, with_notes
+    from ebatch_baselines.headroom.page import CHART, REPORT
     from ebatch_baselines.headroom.study import FIGURES
+    from ebatch_env.scoring.tables import with_notes
 
     record = docs / "headroom"
     notes = record / "notes.md"
@@ -174,7 +175,8 @@ def headroom(folder: Path, docs: Path = HERE) -> None:
 def scoreboard(folder: Path, docs: Path = HERE, trained: Path = TRAINED) -> None:
     """The page, the pictures and the record of `ebatch scoreboard`, and the chosen agents in the place of the shipped ones."""
     from ebatch_agents.scoreboard.board import RECORDS, SUMMARY
-    from ebatch_agents.scoreboard.page import CHARTS, REPORT, with_notes
+    from ebatch_agents.scoreboard.page import CHARTS, REPORT
+    from ebatch_env.scoring.tables import with_notes
 
     images, record = docs / "images" / "scoreboard", docs / "scoreboard"
     notes = record / "notes.md"

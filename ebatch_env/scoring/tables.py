@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ebatch_env.scoring.statistics import ALL, Aggregate, Improvement
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+NOTES = "<!-- notes {env_id} -->"  # on a generated page: what is written by hand about a scenario goes here
 MARK = "*"  # behind a policy some of whose episodes were truncated
 PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
 
@@ -192,11 +193,46 @@ def markdown(tables: Sequence[ResultTable], caption: str) -> str:
     lines = []
     for table in tables:
         lines += [f"### {table.title}", ""]
-        lines.append("| " + " | ".join(table.headings) + " |")
-        lines.append("|" + "---|" * len(table.headings))
+        rows = []
         for policy, cells in table.rows:
             texts = [cell.value + (f" ({cell.interval})" if cell.interval not in ("", "-") else "") for cell in cells]
-            name = f"`{policy}`" + table.label(policy).removeprefix(policy).replace(MARK, "\\" + MARK)
-            lines.append("| " + " | ".join([name, *texts]) + " |")
-        lines.append("")
+            rows.append([f"`{policy}`" + table.label(policy).removeprefix(policy).replace(MARK, "\\" + MARK), *texts])
+        lines.append(markdown_table(table.headings, rows))
     return "\n".join([*lines, caption, ""])
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts, with a line break at its end."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def number(value: Any) -> float:
+    """A figure, also as JSON has it: null is NaN, and infinities are strings."""
+    return math.nan if value is None else float(value)
+
+
+def with_interval(found: Mapping[str, Any], key: str, factor: float = 1.0) -> str:
+    """``found[key]`` with the interval ``low`` to ``high`` beside it, if there is one.
+
+    >>> with_interval({"iqm": 1.2345, "low": 1, "high": 2}, "iqm")
+    '1.23 (1.00..2.00)'
+    """
+    value, low, high = (number(found[name]) * factor for name in (key, "low", "high"))
+    text = significant(value)
+    return text if math.isnan(low) else f"{text} ({significant(low)}..{significant(high)})"
+
+
+def with_notes(page: str, notes: str) -> str:
+    """The page with what is written by hand: in ``notes`` a section ``## <id>`` per scenario, each optional.
+
+    Raises:
+        ValueError: notes on a scenario that is not on the page.
+    """
+    for part in ("\n" + notes).split("\n## ")[1:]:
+        env_id, _, body = part.partition("\n")
+        mark = NOTES.format(env_id=env_id.strip())
+        if mark not in page:
+            raise ValueError(f"notes must be on scenarios of the page, got {env_id.strip()!r}")
+        page = page.replace(mark, body.strip())
+    return page

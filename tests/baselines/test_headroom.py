@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ebatch_baselines.headroom import study as module
-from ebatch_baselines.headroom.page import CHART, REPORT, percent, with_notes, write_page
+from ebatch_baselines.headroom.page import CHART, REPORT, percent, write_page
 from ebatch_baselines.headroom.study import FIGURES, Settings, bounds_of, entrants, figures, study
 from ebatch_env.cli import app
 from ebatch_env.scenarios import SCENARIOS
@@ -22,6 +22,7 @@ from ebatch_env.scoring.policy import StoredPolicy
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.runner import evaluate
 from ebatch_env.scoring.seeds import EVALUATION_SEED
+from ebatch_env.scoring.tables import with_notes
 
 TOY, QUEUE = "ebatch/Toy-v0", "ebatch/Queue-v0"
 

@@ -15,7 +15,7 @@ from ebatch_env.errors import FloatArray, needs_extra
 from ebatch_env.scoring.files import make_folder, whole_file
 from ebatch_env.scoring.plots import COLOURS, plot_energy_latency
 from ebatch_env.scoring.statistics import Aggregate
-from ebatch_env.scoring.tables import MARK
+from ebatch_env.scoring.tables import MARK, number
 from ebatch_env.scoring.tuning import stem_of
 
 AGENT, OTHER, RIVAL = COLOURS[1], "0.35", COLOURS[0]
@@ -44,11 +44,6 @@ def draw(env_id: str, values: Mapping[str, Any], folder: Path) -> list[str]:
             figure.savefig(part, dpi=130)
     names = list(pictures)
     return [names[0], energy, *names[1:]]
-
-
-def number(value: Any) -> float:
-    """A figure from JSON: null is NaN, and infinities are strings."""
-    return math.nan if value is None else float(value)
 
 
 def sorted_policies(policies: Mapping[str, Any]) -> list[str]:

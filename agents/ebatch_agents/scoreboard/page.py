@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ebatch_agents.scoreboard.board import Board
-from ebatch_agents.scoreboard.charts import draw, number, shown, sorted_policies
+from ebatch_agents.scoreboard.charts import draw, shown, sorted_policies
 from ebatch_env.scoring.files import write_text
-from ebatch_env.scoring.tables import MARK, scale_of, significant
+from ebatch_env.scoring.tables import MARK, NOTES, markdown_table, number, scale_of, significant, with_interval
 
 REPORT, CHARTS = "report.md", "charts"
-NOTES = "<!-- notes {env_id} -->"  # what is written by hand about a scenario goes here
 COLUMNS = (
     ("energy_per_request_j", "energy/request", "J"),
     ("latency_p99_s", "latency p99", "s"),
@@ -66,21 +65,6 @@ def write_page(board: Board, folder: Path) -> str:
         tables += f"{env_id}\n\n{main}\n"
     write_text(folder / REPORT, text + _foot(board))
     return tables
-
-
-def with_notes(page: str, notes: str) -> str:
-    """The page with what is written by hand: in ``notes`` a section ``## <id>`` per scenario, each optional.
-
-    Raises:
-        ValueError: notes on a scenario that is not on the page.
-    """
-    for part in ("\n" + notes).split("\n## ")[1:]:
-        env_id, _, body = part.partition("\n")
-        mark = NOTES.format(env_id=env_id.strip())
-        if mark not in page:
-            raise ValueError(f"notes must be on scenarios of the page, got {env_id.strip()!r}")
-        page = page.replace(mark, body.strip())
-    return page
 
 
 def _introduction(board: Board) -> str:
@@ -138,18 +122,18 @@ def _main_table(values: Mapping[str, Any]) -> str:
         label = "`" + name + "`" + (f" \\{MARK}" if shown(name, policy) != name else "")
         row = [
             f"**{label}**" if name == values["algorithm"] else label,
-            _with_interval(policy["metrics"]["cost"], "iqm"),
+            with_interval(policy["metrics"]["cost"], "iqm"),
         ]
         for rival in rivals:
             found = policy["against"].get(rival)
             row += (
                 ["", ""]
                 if found is None
-                else [_signed(found["relative"]), _with_interval(found["probability"], "value", 100)]
+                else [_signed(found["relative"]), with_interval(found["probability"], "value", 100)]
             )
         row += [significant(number(policy["metrics"][metric]["iqm"]) * factor) for metric, factor in columns]
         rows.append([*row, budgets[name]])
-    return _markdown(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _budgets(values: Mapping[str, Any]) -> dict[str, str]:
@@ -198,7 +182,7 @@ def _choices(values: Mapping[str, Any]) -> str:
         "`longest` counts as the machine's largest T, and T only where a round runs. Shares of all decisions in %, those of "
         "at least 1 %:"
     )
-    return _wrapped(text) + "\n" + _markdown(["control", "policy", "chosen"], rows)
+    return _wrapped(text) + "\n" + markdown_table(["control", "policy", "chosen"], rows)
 
 
 def _transfer_table(values: Mapping[str, Any]) -> str:
@@ -218,7 +202,7 @@ def _transfer_table(values: Mapping[str, Any]) -> str:
             row += (
                 ["", ""]
                 if found is None
-                else [_signed(found["relative"]), _with_interval(found["probability"], "value", 100)]
+                else [_signed(found["relative"]), with_interval(found["probability"], "value", 100)]
             )
         rows.append(row)
     text = (
@@ -226,23 +210,17 @@ def _transfer_table(values: Mapping[str, Any]) -> str:
         "for the scenario, under other conditions. Loads, deadlines and costs are relative to the machine with the network at "
         "hand. Interquartile means of the cost, and the same comparisons as above:"
     )
-    return _wrapped(text) + "\n" + _markdown(heads, rows)
+    return _wrapped(text) + "\n" + markdown_table(heads, rows)
 
 
 def _cost(policy: Mapping[str, Any]) -> str:
-    text = _with_interval(policy["metrics"]["cost"], "iqm")
+    text = with_interval(policy["metrics"]["cost"], "iqm")
     return f"{text} \\{MARK}" if policy["truncated"] else text
 
 
 def _foot(board: Board) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in board.values["versions"].items())
     return f"## Made with\n\n{_wrapped(versions + '.')}"
-
-
-def _with_interval(found: Mapping[str, Any], key: str, factor: float = 1.0) -> str:
-    value, low, high = (number(found[name]) * factor for name in (key, "low", "high"))
-    text = significant(value)
-    return text if math.isnan(low) else f"{text} ({significant(low)}..{significant(high)})"
 
 
 def _signed(found: Mapping[str, Any]) -> str:
@@ -256,8 +234,3 @@ def _signed(found: Mapping[str, Any]) -> str:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

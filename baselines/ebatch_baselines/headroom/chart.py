@@ -10,6 +10,7 @@ from typing import Any
 from ebatch_baselines.headroom.study import CONSTANT, YARDSTICK
 from ebatch_env.errors import needs_extra
 from ebatch_env.scoring.files import whole_file
+from ebatch_env.scoring.tables import number
 
 FARTHEST = 0.6  # a policy that is dearer by more than this stands at the edge, as an arrow
 # Colour and marker of what is told apart; the palette is Okabe and Ito's.
@@ -40,14 +41,14 @@ def draw(values: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     told: set[str] = set()
     for row, found in enumerate(scenarios.values()):
-        bound = _number(found["bound"]["relative"]["value"])
+        bound = number(found["bound"]["relative"]["value"])
         axes.plot([100 * bound] * 2, [row - 0.38, row + 0.38], color="black", linewidth=2.5, label=_once(told, "bound"))
         for label, policy in found["policies"].items():
             if label == YARDSTICK:
                 continue
             style = style_of(label, policy["kind"])
             colour, marker = STYLES[style]
-            value, low, high = (_number(policy["relative"][name]) for name in ("value", "low", "high"))
+            value, low, high = (number(policy["relative"][name]) for name in ("value", "low", "high"))
             if math.isnan(value):
                 continue
             shift = SHIFTS[style]
@@ -90,7 +91,3 @@ def _once(told: set[str], label: str) -> str | None:
         return None
     told.add(label)
     return label
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -10,10 +10,9 @@ from typing import Any
 from ebatch_baselines.headroom.chart import draw
 from ebatch_baselines.headroom.study import BOUND, CONSTANT, YARDSTICK
 from ebatch_env.scoring.files import write_text
-from ebatch_env.scoring.tables import MARK, significant
+from ebatch_env.scoring.tables import MARK, NOTES, markdown_table, number, with_interval
 
 REPORT, CHART = "report.md", "headroom.png"
-NOTES = "<!-- notes {env_id} -->"  # what is written by hand about a scenario goes here
 
 INTRODUCTION = """# Headroom
 
@@ -70,21 +69,6 @@ def write_page(values: Mapping[str, Any], folder: Path) -> str:
     return shown
 
 
-def with_notes(page: str, notes: str) -> str:
-    """The page with what is written by hand: in ``notes`` a section ``## <id>`` per scenario, each optional.
-
-    Raises:
-        ValueError: notes on a scenario that is not on the page.
-    """
-    for part in ("\n" + notes).split("\n## ")[1:]:
-        env_id, _, body = part.partition("\n")
-        mark = NOTES.format(env_id=env_id.strip())
-        if mark not in page:
-            raise ValueError(f"notes must be on scenarios of the page, got {env_id.strip()!r}")
-        page = page.replace(mark, body.strip())
-    return page
-
-
 def _overview(values: Mapping[str, Any]) -> str:
     heads = [
         "scenario",
@@ -110,13 +94,13 @@ def _overview(values: Mapping[str, Any]) -> str:
         rows.append(
             [
                 f"`{env_id}`",
-                _cost(policies[YARDSTICK]["cost"]),
+                with_interval(policies[YARDSTICK]["cost"], "iqm"),
                 *cells,
                 percent(found["bound"]["relative"]),
                 _room(found),
             ]
         )
-    return _markdown(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _table(found: Mapping[str, Any]) -> str:
@@ -124,10 +108,10 @@ def _table(found: Mapping[str, Any]) -> str:
     for label, policy in found["policies"].items():
         name = f"`{label}`" + (f" \\{MARK}" if policy["truncated"] else "")
         kind = policy["kind"] + (", not tuned" if label in found["untuned"] else "")
-        rows.append([name, kind, _cost(policy["cost"]), percent(policy["relative"])])
+        rows.append([name, kind, with_interval(policy["cost"], "iqm"), percent(policy["relative"])])
     bound = found["bound"]
-    rows.insert(0, [BOUND, "", _cost(bound["cost"]), percent(bound["relative"])])
-    return _markdown(["policy", "kind", "cost", f"against `{YARDSTICK}`, %"], rows)
+    rows.insert(0, [BOUND, "", with_interval(bound["cost"], "iqm"), percent(bound["relative"])])
+    return markdown_table(["policy", "kind", "cost", f"against `{YARDSTICK}`, %"], rows)
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
@@ -146,30 +130,13 @@ def _room(found: Mapping[str, Any]) -> str:
     return "yes" if found["room_sure"] else "yes, narrowly" if found["room"] else "no"
 
 
-def _cost(cost: Mapping[str, Any]) -> str:
-    middle, low, high = (_number(cost[name]) for name in ("iqm", "low", "high"))
-    return (
-        significant(middle) if math.isnan(low) else f"{significant(middle)} ({significant(low)}..{significant(high)})"
-    )
-
-
 def percent(difference: Mapping[str, Any]) -> str:
     """A relative difference in percent with its interval, "-" where there is none.
 
     >>> percent({"value": -0.1234, "low": -0.2, "high": 0.01})
     '-12.3 (-20.0..+1.0)'
     """
-    value, low, high = (100 * _number(difference[name]) for name in ("value", "low", "high"))
+    value, low, high = (100 * number(difference[name]) for name in ("value", "low", "high"))
     if math.isnan(value):
         return "-"
     return f"{value:+.1f}" if math.isnan(low) else f"{value:+.1f} ({low:+.1f}..{high:+.1f})"
-
-
-def _number(value: Any) -> float:
-    """A figure, also as JSON has it: null is NaN, and infinities are strings."""
-    return math.nan if value is None else float(value)
-
-
-def _markdown(heads: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

@@ -16,9 +16,9 @@ pytest.importorskip("sb3_contrib")
 from ebatch_agents import library
 from ebatch_agents.scoreboard.board import Board, read
 from ebatch_agents.scoreboard.charts import draw, sorted_policies
-from ebatch_agents.scoreboard.page import with_notes, write_page
+from ebatch_agents.scoreboard.page import write_page
 from ebatch_agents.scoreboard.verify import check
-from ebatch_env.scoring.tables import significant
+from ebatch_env.scoring.tables import significant, with_notes
 from tests.agents.conftest import TOY
 
 ROOT = Path(__file__).parents[3]

@@ -5,16 +5,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v0 ebatch/TPU-Speech-v0
-# Scenarios that ask for more than the paper's settings; the demo's time is too short for them.
-MORE_IDS := $(patsubst %,ebatch/%-v0,EPUR-Bursts Machines EPURBaseline-Mixed V100-Shift V100-Decoder EPUR-Stairs)
+IDS := $(patsubst %,ebatch/%-v0,EPUR-Translation EPUR-Speech TPU-Translation TPU-Speech EPURBaseline-Mixed)
+# The demo's time is too short for these.
+MORE_IDS := $(patsubst %,ebatch/%-v0,Machines V100-Shift V100-Decoder EPUR-Stairs Toy)
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
 # agents stands for the shipped agents made for each of the environments.
 POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
   agents
-# The same requests on machines that do not notify completions, where idle lanes are padded.
-BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
-BASELINE_POLICIES := ebatch cellular padded buckets
 TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
@@ -37,8 +34,6 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.light
 	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) $(foreach name,$(POLICIES),--policy $(name)) \
 	  --episodes 24 --processes 2 --out results/demo
-	$(BIN)/ebatch evaluate $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
-	  --episodes 24 --processes 2 --out results/demo/baseline
 
 # README's tables and picture, and the samples in docs/cli.md.
 readme: demo
@@ -75,17 +70,12 @@ wheel: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
-# Everywhere the command's own budget: 64 settings per policy, each on the same 16 episodes; many more for `linear`, which has
-# a hundred weights.
+# The command's own budget for every policy; more candidates for `linear`, which has a hundred weights.
 tune: $(VENV)/.light
-	$(BIN)/ebatch tune $(foreach id,$(IDS) ebatch/Toy-v0,--env $(id)) --out $(TUNED)
-	$(BIN)/ebatch tune $(foreach id,$(MORE_IDS),--env $(id)) $(foreach name,$(filter-out agents,$(POLICIES)),--policy $(name)) --out $(TUNED)
-	$(BIN)/ebatch tune $(foreach id,$(BASELINE_IDS),--env $(id)) $(foreach name,$(BASELINE_POLICIES),--policy $(name)) \
-	  --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --out $(TUNED)
-	$(BIN)/ebatch tune $(foreach id,$(filter-out %Speech-v0,$(IDS)) $(MORE_IDS) ebatch/Toy-v0,--env $(id)) --policy linear \
-	  --trials 4000 --out $(TUNED)
-	$(BIN)/ebatch tune $(foreach id,$(filter %Speech-v0,$(IDS)),--env $(id)) --policy linear --trials 1500 --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(IDS) $(MORE_IDS),--env $(id)) $(foreach name,$(filter-out agents,$(POLICIES)),--policy $(name)) \
+	  --processes 2 --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --policy constant --out $(TUNED)
+	$(BIN)/ebatch tune $(foreach id,$(IDS) $(MORE_IDS),--env $(id)) --policy linear --trials 4000 --processes 2 --out $(TUNED)
 
 # How far tuned E-BATCH is from what is possible, on every scenario: docs/headroom.md. The weights of `linear` are those that
 # `make tune` found.
@@ -101,7 +91,7 @@ reproduce: $(VENV)/.ready
 # Agents trained anew, five seeds per scenario, beside all tuned baselines: docs/scoreboard.md, its record and the shipped agents.
 # It takes long and goes on where it was stopped.
 scoreboard: $(VENV)/.ready
-	$(BIN)/ebatch scoreboard $(foreach id,$(IDS) $(MORE_IDS) ebatch/Toy-v0 ebatch/Queue-v0,--env $(id)) --transfer-episodes 8 --processes 2 --out results/scoreboard
+	$(BIN)/ebatch scoreboard $(foreach id,$(IDS) $(MORE_IDS) ebatch/Queue-v0,--env $(id)) --transfer-episodes 8 --processes 2 --out results/scoreboard
 	$(BIN)/ebatch verify results/scoreboard --processes 2
 	$(BIN)/python docs/generate.py --scoreboard results/scoreboard
 

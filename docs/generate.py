@@ -81,20 +81,15 @@ def replace(page: Path, name: str, text: str) -> None:
 
 
 def demo(folder: Path) -> None:
-    """README's tables, interquartile means and the cost's interval, and the demo's picture.
-
-    Under each environment stand the policies of the same environment on a machine without completion notifications,
-    which ``make demo`` scores in the folder ``baseline``.
-    """
+    """README's tables, interquartile means and the cost's interval, and the demo's picture."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for part, mark in ((folder, ""), (folder / "baseline", ", no notification")):
-        for entry in json.loads((part / "statistics.json").read_text())["aggregates"]:
-            label = f"`{entry['policy']}`{' ' + MARK if entry['truncated'] else ''}{mark}"
-            found[entry["env"].replace("Baseline-", "-"), label, entry["metric"]] = entry
+    for entry in json.loads((folder / "statistics.json").read_text())["aggregates"]:
+        label = f"`{entry['policy']}`{' ' + MARK if entry['truncated'] else ''}"
+        found[entry["env"], label, entry["metric"]] = entry
     out = ""
     for env in dict.fromkeys(env for env, _, _ in found if env != ALL):
         labels = list(dict.fromkeys(label for e, label, _ in found if e == env))
-        labels.sort(key=lambda label: ("no notif" in label, MARK in label, found[env, label, "cost"]["iqm"]))
+        labels.sort(key=lambda label: (MARK in label, found[env, label, "cost"]["iqm"]))
         heads, columns = ["policy"], [labels]
         for column in (column for column in RESULTS if column.metric in COLUMNS):
             entries = [found[env, label, column.metric] for label in labels]

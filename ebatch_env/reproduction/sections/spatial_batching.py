@@ -23,7 +23,7 @@ from ebatch_env.scoring.runner import evaluate
 from ebatch_env.scoring.seeds import EVALUATION_SEED
 from ebatch_env.scoring.statistics import interquartile_mean, iqm_interval
 
-ENV = "ebatch/EPUR-Translation-v0"  # MNMT, bursts, deadlines; the machine is replaced
+ENV = "ebatch/TPU-Translation-v0"  # MNMT, bursts, deadlines; the machine is replaced
 LANES = 64  # the environment's default
 _SERVICE = {"order": "shortest", "shed": True}
 

@@ -10,8 +10,8 @@ IDS := ebatch/EPUR-Translation-v0 ebatch/EPUR-Speech-v0 ebatch/TPU-Translation-v
 MORE_IDS := $(patsubst %,ebatch/%-v0,EPUR-Bursts Machines EPURBaseline-Mixed V100-Shift V100-Decoder EPUR-Stairs)
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
 # agents stands for the shipped agents made for each of the environments.
-POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
-  agents
+POLICIES := ebatch ebatch-fixed full-waves cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd \
+  greedy constant agents
 # The same requests on machines that do not notify completions, where idle lanes are padded.
 BASELINE_IDS := $(subst TPU,TPUBaseline,$(subst EPUR,EPURBaseline,$(IDS)))
 BASELINE_POLICIES := ebatch cellular padded buckets

@@ -63,6 +63,7 @@ class Linear(Baseline):
 
     name: ClassVar[str] = "linear"
     knobs: ClassVar[tuple[Knob, ...]] = _knobs()
+    tuned_by_default: ClassVar[bool] = False  # its search wants thousands of candidates
 
     @staticmethod
     def search(*args: Any, **kwargs: Any) -> Tuned:

@@ -6,23 +6,20 @@ strategy is for (Hansen, arXiv:1604.00772). Several candidates play side by side
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ebatch_baselines.candidates import Journal, Outcome, side_by_side
 from ebatch_baselines.linear import REACH, Linear
 from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
-from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import build_system
 from ebatch_env.scoring.policy import PerMachine, Policy
-from ebatch_env.scoring.runner import REQUESTS_AT_ONCE, ROWS, play
 from ebatch_env.scoring.tuning import Tuned
+from ebatch_env.simulator.state import Int64Array
 
 POPULATION = 16  # near the strategy's own 4 + 3 ln(105), and with 16 episodes each a generation fills four blocks
 SIGMA = 0.5
@@ -74,7 +71,7 @@ def search(
             range(seed, seed + episodes),
             candidates=candidates,
             decisions=decisions,
-            journal=_Journal(log),
+            journal=Journal(log),
             sigma=sigma,
             population=population,
         )
@@ -98,7 +95,7 @@ def _searched(
     *,
     candidates: int,
     decisions: int | None,
-    journal: _Journal,
+    journal: Journal,
     sigma: float,
     population: int,
 ) -> tuple[list[tuple[FloatArray, float]], int]:
@@ -135,28 +132,16 @@ def _searched(
     return found, spent
 
 
-def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:
-    """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took.
-
-    Any number of candidates and episodes gives the same costs as one candidate at a time.
-    """
+def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[Outcome]:
+    """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took."""
     policy, members = _family(system)
     weights = candidates.reshape(len(candidates), *members[0].weights.shape[1:])
-    pairs = [(candidate, episode) for candidate in range(len(candidates)) for episode in seeds]
-    width = min(ROWS, max(1, REQUESTS_AT_ONCE // system.requests))
-    played = []
-    for first in range(0, len(pairs), width):
-        block = pairs[first : first + width]
-        rows = np.array([candidate for candidate, _ in block])
+
+    def take(rows: Int64Array) -> None:
         for member in members:
-            member.weights = weights[rows[np.arange(ROWS) % len(block)]]  # `play` asks for so many rows, copies behind
-        played += play(system, policy, [episode for _, episode in block], width)
-    outcomes = []
-    for first in range(0, len(played), len(seeds)):
-        mine = played[first : first + len(seeds)]
-        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in mine]))
-        outcomes.append((cost, sum(metrics.decisions for metrics in mine)))
-    return outcomes
+            member.weights = weights[rows]
+
+    return side_by_side(system, policy, len(candidates), seeds, take)
 
 
 def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
@@ -172,60 +157,3 @@ def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
 def _best(found: Sequence[tuple[FloatArray, float]]) -> tuple[FloatArray, float]:
     """The cheapest, the earliest of equals."""
     return min(found, key=lambda entry: entry[1])
-
-
-class _Journal:
-    """Outcomes by generation, each with a digest of the weights that were asked for.
-
-    Reading it runs nothing: the strategy is told the costs again. Generations that ask for other weights than were kept, after
-    a change of libraries or of settings, are played anew.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.generations: list[dict[str, Any]] = []
-        self.number = 0
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                self.generations = self._read(path)
-
-    @staticmethod
-    def _read(path: Path) -> list[dict[str, Any]]:
-        """What is in the file; one that is not ours or damaged counts as empty."""
-        try:
-            return [
-                {
-                    "asked": str(entry["asked"]),
-                    "costs": [float(cost) for cost in entry["costs"]],
-                    "decisions": [int(count) for count in entry["decisions"]],
-                }
-                for entry in json.loads(path.read_text(encoding="utf-8"))
-            ]
-        except (ValueError, TypeError, KeyError):
-            return []
-
-    def outcomes(self, asked: FloatArray) -> list[tuple[float, int]]:
-        """What is known of this generation."""
-        if self.number < len(self.generations):
-            kept = self.generations[self.number]
-            if kept["asked"] == _digest(asked):
-                return list(zip(kept["costs"], kept["decisions"], strict=False))[: len(asked)]
-            del self.generations[self.number :]
-        return []
-
-    def keep(self, asked: FloatArray, outcomes: Sequence[tuple[float, int]]) -> None:
-        """Put down this generation."""
-        costs, decisions = zip(*outcomes, strict=True)
-        entry = {"asked": _digest(asked), "costs": list(costs), "decisions": list(decisions)}
-        self.generations[self.number : self.number + 1] = [entry]
-        if self.path is not None:
-            write_json(self.path, self.generations)
-
-    def next(self) -> None:
-        """Go on to the next generation."""
-        self.number += 1
-
-
-def _digest(asked: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(asked).tobytes()).hexdigest()[:16]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ebatch_baselines import candidates
 from ebatch_baselines import search as module
 from ebatch_baselines.linear import Linear
 from ebatch_baselines.search import costs_of, search
@@ -23,8 +24,8 @@ TOY = "ebatch/Toy-v0"
 SEEDS = range(TUNING_SEED, TUNING_SEED + 3)
 
 
-def run(candidates: int, **options: Any) -> Tuned:
-    return search(TOY, system_keywords(TOY), candidates, 3, TUNING_SEED, **{"population": 6, **options})
+def run(count: int, **options: Any) -> Tuned:
+    return search(TOY, system_keywords(TOY), count, 3, TUNING_SEED, **{"population": 6, **options})
 
 
 def test_it_finds_weights_better_than_the_default() -> None:
@@ -47,7 +48,7 @@ def test_side_by_side_is_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     together = costs_of(system, weights, SEEDS)
     assert len({cost for cost, _ in together}) > 10
     assert together[7:9] == [costs_of(system, weights[n : n + 1], SEEDS)[0] for n in (7, 8)]
-    monkeypatch.setattr(module, "REQUESTS_AT_ONCE", 7 * system.requests)  # blocks that end within a candidate
+    monkeypatch.setattr(candidates, "REQUESTS_AT_ONCE", 7 * system.requests)  # blocks that end within a candidate
     assert costs_of(system, weights, SEEDS) == together
 
 

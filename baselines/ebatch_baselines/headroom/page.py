@@ -24,7 +24,7 @@ on {episodes} episodes, seeds {first}..{last}, which nothing was tuned on. The d
 the same episodes, with its 95 % interval by resampling episodes (below 0: cheaper). *Room* says whether the best policy known
 is at least {room:.0f} % below `{yardstick}`; it is the cheapest of many on these very episodes, so its lead is a little flattered.
 
-- **constant**: the best constant plan that tuning found: policy `constant`. **heuristic**: the best of all the other rules, tuned, but for
+- **constant**: the best constant plan: policy `constant`, tuned. **heuristic**: the best of all the other rules, tuned, but for
   `{yardstick}` itself.
 - **linear**: the best member of a rich family ([baselines.md](baselines.md)) that CMA-ES found: {candidates}. **agent**: the best trained agent that ships for the scenario.
 - **bound**: no policy can be cheaper than that, not even one that knows the future ([bounds.md](bounds.md)); it need not be in

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebatch_baselines.candidates import Journal, Outcome, side_by_side
-from ebatch_baselines.linear import REACH, Linear
+from ebatch_baselines.linear import REACH, STARTS, Linear
 from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
 from ebatch_env.scoring.jobs import build_system
@@ -39,8 +39,9 @@ def search(
 ) -> Tuned:
     """Find the weights of `Linear` with the least mean cost.
 
-    The first candidate is the default. A candidate that leaves an episode truncated costs infinitely much. Where the strategy has
-    converged it starts again from the best so far, with the first step size and another seed.
+    The first candidates are `ebatch_baselines.linear.STARTS`, the default before all others; the strategy starts from the best of
+    them. A candidate that leaves an episode truncated costs infinitely much. Where the strategy has converged it starts again, with
+    the first step size and another seed: in turn from the best so far, and from the next of the starts.
 
     Args:
         env_id: the id.
@@ -103,17 +104,17 @@ def _searched(
     with needs_extra("the search", "cli"):
         from cmaes import CMA  # type: ignore[attr-defined]  # its package re-exports it without saying so
 
-    start = _family(system)[1][0].weights.ravel()
-
     def strategy(mean: FloatArray, number: int) -> CMA:
         bounds = np.tile([-REACH, REACH], (mean.size, 1))
         return CMA(mean=mean, sigma=sigma, bounds=bounds, seed=seeds[0] + number, population_size=population)
 
-    optimiser, starts = strategy(start, 0), 1
+    starts = np.array([Linear.weights_of(knobs) for knobs in STARTS.values()])
+    optimiser: CMA | None = None
+    number = 0
     found: list[tuple[FloatArray, float]] = []
     spent = 0
     while (len(found) < candidates) if decisions is None else (spent < decisions or not found):
-        asked = np.array([optimiser.ask() for _ in range(population)]) if found else start[None]
+        asked = starts if optimiser is None else np.array([optimiser.ask() for _ in range(population)])
         wanted = asked if decisions is not None else asked[: candidates - len(found)]
         outcomes = journal.outcomes(asked)
         new = wanted[len(outcomes) :]
@@ -123,13 +124,24 @@ def _searched(
         outcomes = outcomes[: len(wanted)]
         spent += sum(taken for _, taken in outcomes)
         told = [(weights, cost) for weights, (cost, _) in zip(wanted, outcomes, strict=True)]
-        if len(told) == population and found:
-            optimiser.tell(list(told))
         found += told
         journal.next()
-        if optimiser.should_stop():
-            optimiser, starts = strategy(_best(found)[0], starts), starts + 1
+        if optimiser is None:
+            optimiser = strategy(_start(found, 0), 0)
+        elif len(told) == population:
+            optimiser.tell(list(told))
+            if optimiser.should_stop():
+                number += 1
+                optimiser = strategy(_start(found, number), number)
     return found, spent
+
+
+def _start(found: Sequence[tuple[FloatArray, float]], number: int) -> FloatArray:
+    """Where the strategy begins for the ``number``-th time: by turns the best so far, and the next best of the starts."""
+    if number % 2 == 0:
+        return _best(found)[0]
+    ranked = sorted(found[: len(STARTS)], key=lambda entry: entry[1])
+    return ranked[(number + 1) // 2 % len(ranked)][0]
 
 
 def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[Outcome]:

@@ -45,7 +45,12 @@ STARTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "E-BATCH, T in the middle": {"steps": 0.0},
         "E-BATCH, shortest first": {"shortest": 1.0, "shed": 1.0},
         "least T, shortest first": {"steps": -3.5, "shortest": 1.0, "shed": 1.0},
-        "least T, a quarter of the lanes": {"steps": -3.5, "cap": -1.16, "joins": -1.0},
+        "least T, a quarter of the lanes, shortest first": {
+            "steps": -3.5,
+            "cap": -1.16,
+            "joins": -1.0,
+            "shortest": 1.0,
+        },
         "least T, half of the lanes": {"steps": -3.5, "cap": -0.1, "joins": -1.0},
         "half of the lanes, shortest first": {"cap": -0.1, "joins": -1.0, "shortest": 1.0, "shed": 1.0},
         "to completion": {"steps": 3.5, "joins": -1.0},

@@ -83,7 +83,8 @@ def test_what_the_starts_say(toy: Any) -> None:
         return {key: int(value[0]) for key, value in vars(system.actions.decode(action[None])).items()}
 
     many = {"queue_length": 50.0, "oldest_wait": 0.0}
-    assert plan("least T, a quarter of the lanes", **many)["admit"] == 2
+    quarter = plan("least T, a quarter of the lanes, shortest first", **many)
+    assert (quarter["admit"], quarter["order"]) == (2, Order.SHORTEST)
     half = plan("least T, half of the lanes", **many)
     assert (half["time_steps"], half["admit"], half["joins"]) == (1, 4, 0)
     complete = plan("to completion", **many)

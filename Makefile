@@ -10,8 +10,8 @@ IDS := $(patsubst %,ebatch/%-v0,EPUR-Translation EPUR-Speech TPU-Translation TPU
 MORE_IDS := $(patsubst %,ebatch/%-v0,Machines V100-Shift V100-Decoder EPUR-Stairs Toy)
 # Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
 # agents stands for the shipped agents made for each of the environments.
-POLICIES := ebatch ebatch-fixed cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd greedy constant \
-  agents
+POLICIES := ebatch ebatch-fixed full-waves cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd \
+  greedy constant agents
 TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt

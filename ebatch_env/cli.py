@@ -210,7 +210,7 @@ def tune(
             "--policy",
             metavar="NAME",
             help="A name, module:Class, or algorithm; repeat for more. Default: all policies that have knobs, but for those "
-            "with a search of their own.",
+            "whose search takes long.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings tried per policy.")] = 64,
@@ -240,7 +240,7 @@ def tune(
     with _progress("policies") as progress:
         results = tuning.tune(
             env,
-            policy or [name for name in _installed() if tuning.own_search(name) is None],
+            policy or [name for name in _installed() if tuning.tuned_by_default(name)],
             trials,
             episodes,
             TUNING_SEED if seed is None else seed,

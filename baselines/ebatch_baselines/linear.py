@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +37,32 @@ SEEN = (
 # What each sum decides, and its constant without tuning: E-BATCH with a middling T.
 SUMS = {"steps": 1.0, "cap": 3.0, "hold": -1.0, "joins": 1.0, "shortest": -0.5, "similar": -0.5, "shed": 0.5}
 REACH = 4.0  # weights lie within this
+# Members worth starting a search from, by the knobs in which they differ from the default. T is the least offered at -3.5 and the
+# largest at 3.5; the cap is a quarter of the lanes at -1.16 and half of them at -0.1.
+STARTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "E-BATCH": {},
+        "E-BATCH, T in the middle": {"steps": 0.0},
+        "E-BATCH, shortest first": {"shortest": 1.0, "shed": 1.0},
+        "least T, shortest first": {"steps": -3.5, "shortest": 1.0, "shed": 1.0},
+        "least T, a quarter of the lanes, shortest first": {
+            "steps": -3.5,
+            "cap": -1.16,
+            "joins": -1.0,
+            "shortest": 1.0,
+        },
+        "least T, half of the lanes": {"steps": -3.5, "cap": -0.1, "joins": -1.0},
+        "half of the lanes, shortest first": {"cap": -0.1, "joins": -1.0, "shortest": 1.0, "shed": 1.0},
+        "to completion": {"steps": 3.5, "joins": -1.0},
+        "to completion, once many wait or one has waited": {
+            "steps": 3.5,
+            "joins": -1.0,
+            "hold": 1.0,
+            "hold:queue_length": -4.0,
+            "hold:oldest_wait": -2.0,
+        },
+    }
+)
 
 
 def _knobs() -> tuple[Knob, ...]:
@@ -63,6 +91,12 @@ class Linear(Baseline):
 
     name: ClassVar[str] = "linear"
     knobs: ClassVar[tuple[Knob, ...]] = _knobs()
+    tuned_by_default: ClassVar[bool] = False  # its search wants thousands of candidates
+
+    @classmethod
+    def weights_of(cls, knobs: Mapping[str, float]) -> FloatArray:
+        """The weights, shape (105,), of the member that differs from the default in ``knobs``."""
+        return np.array([float(knobs.get(knob.name, knob.default)) for knob in cls.knobs])
 
     @staticmethod
     def search(*args: Any, **kwargs: Any) -> Tuned:

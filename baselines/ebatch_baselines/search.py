@@ -6,23 +6,20 @@ strategy is for (Hansen, arXiv:1604.00772). Several candidates play side by side
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ebatch_baselines.linear import REACH, Linear
+from ebatch_baselines.candidates import Journal, Outcome, side_by_side
+from ebatch_baselines.linear import REACH, STARTS, Linear
 from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
-from ebatch_env.scoring.files import write_json
 from ebatch_env.scoring.jobs import build_system
 from ebatch_env.scoring.policy import PerMachine, Policy
-from ebatch_env.scoring.runner import REQUESTS_AT_ONCE, ROWS, play
 from ebatch_env.scoring.tuning import Tuned
+from ebatch_env.simulator.state import Int64Array
 
 POPULATION = 16  # near the strategy's own 4 + 3 ln(105), and with 16 episodes each a generation fills four blocks
 SIGMA = 0.5
@@ -42,8 +39,9 @@ def search(
 ) -> Tuned:
     """Find the weights of `Linear` with the least mean cost.
 
-    The first candidate is the default. A candidate that leaves an episode truncated costs infinitely much. Where the strategy has
-    converged it starts again from the best so far, with the first step size and another seed.
+    The first candidates are `ebatch_baselines.linear.STARTS`, the default before all others; the strategy starts from the best of
+    them. A candidate that leaves an episode truncated costs infinitely much. Where the strategy has converged it starts again, with
+    the first step size and another seed: in turn from the best so far, and from the next of the starts.
 
     Args:
         env_id: the id.
@@ -74,7 +72,7 @@ def search(
             range(seed, seed + episodes),
             candidates=candidates,
             decisions=decisions,
-            journal=_Journal(log),
+            journal=Journal(log),
             sigma=sigma,
             population=population,
         )
@@ -98,7 +96,7 @@ def _searched(
     *,
     candidates: int,
     decisions: int | None,
-    journal: _Journal,
+    journal: Journal,
     sigma: float,
     population: int,
 ) -> tuple[list[tuple[FloatArray, float]], int]:
@@ -106,17 +104,17 @@ def _searched(
     with needs_extra("the search", "cli"):
         from cmaes import CMA  # type: ignore[attr-defined]  # its package re-exports it without saying so
 
-    start = _family(system)[1][0].weights.ravel()
-
     def strategy(mean: FloatArray, number: int) -> CMA:
         bounds = np.tile([-REACH, REACH], (mean.size, 1))
         return CMA(mean=mean, sigma=sigma, bounds=bounds, seed=seeds[0] + number, population_size=population)
 
-    optimiser, starts = strategy(start, 0), 1
+    starts = np.array([Linear.weights_of(knobs) for knobs in STARTS.values()])
+    optimiser: CMA | None = None
+    number = 0
     found: list[tuple[FloatArray, float]] = []
     spent = 0
     while (len(found) < candidates) if decisions is None else (spent < decisions or not found):
-        asked = np.array([optimiser.ask() for _ in range(population)]) if found else start[None]
+        asked = starts if optimiser is None else np.array([optimiser.ask() for _ in range(population)])
         wanted = asked if decisions is not None else asked[: candidates - len(found)]
         outcomes = journal.outcomes(asked)
         new = wanted[len(outcomes) :]
@@ -126,37 +124,36 @@ def _searched(
         outcomes = outcomes[: len(wanted)]
         spent += sum(taken for _, taken in outcomes)
         told = [(weights, cost) for weights, (cost, _) in zip(wanted, outcomes, strict=True)]
-        if len(told) == population and found:
-            optimiser.tell(list(told))
         found += told
         journal.next()
-        if optimiser.should_stop():
-            optimiser, starts = strategy(_best(found)[0], starts), starts + 1
+        if optimiser is None:
+            optimiser = strategy(_start(found, 0), 0)
+        elif len(told) == population:
+            optimiser.tell(list(told))
+            if optimiser.should_stop():
+                number += 1
+                optimiser = strategy(_start(found, number), number)
     return found, spent
 
 
-def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[tuple[float, int]]:
-    """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took.
+def _start(found: Sequence[tuple[FloatArray, float]], number: int) -> FloatArray:
+    """Where the strategy begins for the ``number``-th time: by turns the best so far, and the next best of the starts."""
+    if number % 2 == 0:
+        return _best(found)[0]
+    ranked = sorted(found[: len(STARTS)], key=lambda entry: entry[1])
+    return ranked[(number + 1) // 2 % len(ranked)][0]
 
-    Any number of candidates and episodes gives the same costs as one candidate at a time.
-    """
+
+def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[Outcome]:
+    """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took."""
     policy, members = _family(system)
     weights = candidates.reshape(len(candidates), *members[0].weights.shape[1:])
-    pairs = [(candidate, episode) for candidate in range(len(candidates)) for episode in seeds]
-    width = min(ROWS, max(1, REQUESTS_AT_ONCE // system.requests))
-    played = []
-    for first in range(0, len(pairs), width):
-        block = pairs[first : first + width]
-        rows = np.array([candidate for candidate, _ in block])
+
+    def take(rows: Int64Array) -> None:
         for member in members:
-            member.weights = weights[rows[np.arange(ROWS) % len(block)]]  # `play` asks for so many rows, copies behind
-        played += play(system, policy, [episode for _, episode in block], width)
-    outcomes = []
-    for first in range(0, len(played), len(seeds)):
-        mine = played[first : first + len(seeds)]
-        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in mine]))
-        outcomes.append((cost, sum(metrics.decisions for metrics in mine)))
-    return outcomes
+            member.weights = weights[rows]
+
+    return side_by_side(system, policy, len(candidates), seeds, take)
 
 
 def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
@@ -172,60 +169,3 @@ def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
 def _best(found: Sequence[tuple[FloatArray, float]]) -> tuple[FloatArray, float]:
     """The cheapest, the earliest of equals."""
     return min(found, key=lambda entry: entry[1])
-
-
-class _Journal:
-    """Outcomes by generation, each with a digest of the weights that were asked for.
-
-    Reading it runs nothing: the strategy is told the costs again. Generations that ask for other weights than were kept, after
-    a change of libraries or of settings, are played anew.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.generations: list[dict[str, Any]] = []
-        self.number = 0
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                self.generations = self._read(path)
-
-    @staticmethod
-    def _read(path: Path) -> list[dict[str, Any]]:
-        """What is in the file; one that is not ours or damaged counts as empty."""
-        try:
-            return [
-                {
-                    "asked": str(entry["asked"]),
-                    "costs": [float(cost) for cost in entry["costs"]],
-                    "decisions": [int(count) for count in entry["decisions"]],
-                }
-                for entry in json.loads(path.read_text(encoding="utf-8"))
-            ]
-        except (ValueError, TypeError, KeyError):
-            return []
-
-    def outcomes(self, asked: FloatArray) -> list[tuple[float, int]]:
-        """What is known of this generation."""
-        if self.number < len(self.generations):
-            kept = self.generations[self.number]
-            if kept["asked"] == _digest(asked):
-                return list(zip(kept["costs"], kept["decisions"], strict=False))[: len(asked)]
-            del self.generations[self.number :]
-        return []
-
-    def keep(self, asked: FloatArray, outcomes: Sequence[tuple[float, int]]) -> None:
-        """Put down this generation."""
-        costs, decisions = zip(*outcomes, strict=True)
-        entry = {"asked": _digest(asked), "costs": list(costs), "decisions": list(decisions)}
-        self.generations[self.number : self.number + 1] = [entry]
-        if self.path is not None:
-            write_json(self.path, self.generations)
-
-    def next(self) -> None:
-        """Go on to the next generation."""
-        self.number += 1
-
-
-def _digest(asked: FloatArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(asked).tobytes()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from ebatch_env.environment.actions import CONTROLS, Plans
 from ebatch_env.environment.system import System
 from ebatch_env.errors import check_integer
 from ebatch_env.scoring.policy import Knob
+from ebatch_env.scoring.tuning import Tuned
 
 
 class Serial(Baseline):
@@ -38,7 +39,7 @@ class Serial(Baseline):
 class Constant(Baseline):
     """The same plan at every decision: what any adaptive scheduler must beat.
 
-    Source: none; tuned, it is the best constant plan that was found.
+    Source: none; tuned, it is the best of all constant plans that the action offers: `ebatch_baselines.plans`.
     Mapping: the knobs are the plan's fields.
 
     | knob | default | range | meaning |
@@ -61,11 +62,22 @@ class Constant(Baseline):
         SHED,
     )
 
+    @staticmethod
+    def search(*args: Any, **kwargs: Any) -> Tuned:
+        """`ebatch_baselines.plans.search`: how `ebatch tune` tunes this policy, whose plans are few enough to try them all."""
+        from ebatch_baselines.plans import search  # which needs this class
+
+        return search(*args, **kwargs)
+
     def plan(self, view: View) -> Plans:
         """The plan of the knobs."""
+        return self.of(view.size)
+
+    def of(self, systems: int) -> Plans:
+        """The plan of the knobs, for so many environments."""
         chosen = self.settings
         return Plans.of(
-            view.size,
+            systems,
             time_steps=LONGEST if chosen["longest"] else chosen["time_steps"],
             admit=NO_LIMIT if chosen["admit"] == 1.0 else self.lanes_of(chosen["admit"]),
             joins=chosen["joins"],

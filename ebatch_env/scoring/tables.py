@@ -223,6 +223,19 @@ def with_interval(found: Mapping[str, Any], key: str, factor: float = 1.0) -> st
     return text if math.isnan(low) else f"{text} ({significant(low)}..{significant(high)})"
 
 
+def difference(found: Mapping[str, Any]) -> str:
+    """A relative difference ``value`` in per cent, with its interval ``low`` to ``high`` if there is one; "-" for none.
+
+    >>> difference({"value": -0.1234, "low": -0.2, "high": 0.01}), difference({"value": -1e-5, "low": None, "high": None})
+    ('-12.3 (-20.0..+1.0)', '+0.0')
+    """
+    value, low, high = (100 * number(found[name]) for name in ("value", "low", "high"))
+    if math.isnan(value):
+        return "-"
+    texts = [f"{round(x, 1) + 0.0:+.1f}" for x in (value, low, high)]  # no "-0.0"
+    return texts[0] if math.isnan(low) else f"{texts[0]} ({texts[1]}..{texts[2]})"
+
+
 def with_notes(page: str, notes: str) -> str:
     """The page with what is written by hand: in ``notes`` a section ``## <id>`` per scenario, each optional.
 

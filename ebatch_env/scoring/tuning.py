@@ -149,7 +149,7 @@ def own_search(policy: str) -> Callable[..., Tuned] | None:
     """How a policy wants to be tuned, if not as all others are: a class attribute ``search``.
 
     It is called as ``search(env_id, keywords, trials, episodes, seed, decisions=..., log=...)`` and keeps in the file ``log``,
-    unless that is None, what it needs to go on after an interruption. Such policies are not tuned by default.
+    unless that is None, what it needs to go on after an interruption.
     """
     if trainer(policy) is not None:
         return None
@@ -157,6 +157,14 @@ def own_search(policy: str) -> Callable[..., Tuned] | None:
         return getattr(policy_class(policy), "search", None)
     except ValueError:
         return None
+
+
+def tuned_by_default(policy: str) -> bool:
+    """Whether a policy is tuned where none is named: unless its class has an attribute ``tuned_by_default`` that is False."""
+    try:
+        return bool(getattr(policy_class(policy), "tuned_by_default", True))
+    except ValueError:  # no class, so nothing to tune: `tune` says so
+        return True
 
 
 def stem_of(env_id: str) -> str:

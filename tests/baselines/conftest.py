@@ -22,6 +22,7 @@ POLICIES = {
     "cellular": "iteration:Cellular",
     "ebatch-fixed": "ebatch:EBatchFixed",
     "ebatch": "ebatch:EBatch",
+    "full-waves": "waves:FullWaves",
     "early-drop": "deadlines:EarlyDrop",
     "lazy": "deadlines:Lazy",
     "clipper-aimd": "deadlines:ClipperAIMD",

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ebatch_baselines.headroom import study as module
-from ebatch_baselines.headroom.page import CHART, REPORT, percent, write_page
+from ebatch_baselines.headroom.page import CHART, REPORT, write_page
 from ebatch_baselines.headroom.study import FIGURES, Settings, bounds_of, entrants, figures, study
 from ebatch_env.cli import app
 from ebatch_env.scenarios import SCENARIOS
@@ -173,11 +173,6 @@ def test_the_docs_are_made_of_the_files_and_the_notes(folder: Path, values: dict
     assert f"](images/{CHART})" in page
     assert (tmp_path / "images" / CHART).is_file()
     assert json.loads((tmp_path / "headroom" / FIGURES).read_text())["scenarios"].keys() == {TOY}
-
-
-def test_differences_as_text() -> None:
-    assert percent({"value": -0.1, "low": None, "high": None}) == "-10.0"
-    assert percent({"value": None, "low": None, "high": None}) == "-"
 
 
 def test_agents_are_those_of_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:

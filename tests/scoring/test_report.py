@@ -17,7 +17,7 @@ from rich.console import Console
 from ebatch_env.scoring.files import json_text, make_folder, whole_file
 from ebatch_env.scoring.records import FIELDS, EpisodeRecord
 from ebatch_env.scoring.report import Report
-from ebatch_env.scoring.tables import markdown, rich_table, scale_of, significant, split
+from ebatch_env.scoring.tables import difference, markdown, rich_table, scale_of, significant, split
 from tests.scoring.conftest import make_record
 
 
@@ -190,3 +190,16 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     with pytest.raises(OSError, match=r"a\.txt"):
         make_folder(path / "below")
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "expected"),
+    [
+        (-0.1234, -0.2, 0.01, "-12.3 (-20.0..+1.0)"),
+        (-0.1, None, None, "-10.0"),
+        (None, None, None, "-"),
+        (-0.0001, -0.0004, 0.0004, "+0.0 (+0.0..+0.0)"),
+    ],
+)
+def test_differences_as_text(value: float | None, low: float | None, high: float | None, expected: str) -> None:
+    assert difference({"value": value, "low": low, "high": high}) == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,16 @@ from typing import Any
 from ebatch_agents.scoreboard.board import Board
 from ebatch_agents.scoreboard.charts import draw, shown, sorted_policies
 from ebatch_env.scoring.files import write_text
-from ebatch_env.scoring.tables import MARK, NOTES, markdown_table, number, scale_of, significant, with_interval
+from ebatch_env.scoring.tables import (
+    MARK,
+    NOTES,
+    difference,
+    markdown_table,
+    number,
+    scale_of,
+    significant,
+    with_interval,
+)
 
 REPORT, CHARTS = "report.md", "charts"
 COLUMNS = (
@@ -129,7 +137,7 @@ def _main_table(values: Mapping[str, Any]) -> str:
             row += (
                 ["", ""]
                 if found is None
-                else [_signed(found["relative"]), with_interval(found["probability"], "value", 100)]
+                else [difference(found["relative"]), with_interval(found["probability"], "value", 100)]
             )
         row += [significant(number(policy["metrics"][metric]["iqm"]) * factor) for metric, factor in columns]
         rows.append([*row, budgets[name]])
@@ -202,7 +210,7 @@ def _transfer_table(values: Mapping[str, Any]) -> str:
             row += (
                 ["", ""]
                 if found is None
-                else [_signed(found["relative"]), with_interval(found["probability"], "value", 100)]
+                else [difference(found["relative"]), with_interval(found["probability"], "value", 100)]
             )
         rows.append(row)
     text = (
@@ -221,15 +229,6 @@ def _cost(policy: Mapping[str, Any]) -> str:
 def _foot(board: Board) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in board.values["versions"].items())
     return f"## Made with\n\n{_wrapped(versions + '.')}"
-
-
-def _signed(found: Mapping[str, Any]) -> str:
-    """A relative difference in per cent."""
-    value, low, high = (100 * number(found[name]) for name in ("value", "low", "high"))
-    if math.isnan(value):
-        return "-"
-    texts = [f"{round(x, 1) + 0.0:+.1f}" for x in (value, low, high)]  # no "-0.0"
-    return texts[0] if math.isnan(low) else f"{texts[0]} ({texts[1]}..{texts[2]})"
 
 
 def _wrapped(text: str) -> str:

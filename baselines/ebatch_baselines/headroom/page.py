@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ebatch_baselines.headroom.chart import draw
 from ebatch_baselines.headroom.study import BOUND, CONSTANT, YARDSTICK
 from ebatch_env.scoring.files import write_text
-from ebatch_env.scoring.tables import MARK, NOTES, markdown_table, number, with_interval
+from ebatch_env.scoring.tables import MARK, NOTES, difference, markdown_table, with_interval
 
 REPORT, CHART = "report.md", "headroom.png"
 
@@ -24,7 +23,7 @@ on {episodes} episodes, seeds {first}..{last}, which nothing was tuned on. The d
 the same episodes, with its 95 % interval by resampling episodes (below 0: cheaper). *Room* says whether the best policy known
 is at least {room:.0f} % below `{yardstick}`; it is the cheapest of many on these very episodes, so its lead is a little flattered.
 
-- **constant**: the best constant plan that tuning found: policy `constant`. **heuristic**: the best of all the other rules, tuned, but for
+- **constant**: the best constant plan: policy `constant`, tuned. **heuristic**: the best of all the other rules, tuned, but for
   `{yardstick}` itself.
 - **linear**: the best member of a rich family ([baselines.md](baselines.md)) that CMA-ES found: {candidates}. **agent**: the best trained agent that ships for the scenario.
 - **bound**: no policy can be cheaper than that, not even one that knows the future ([bounds.md](bounds.md)); it need not be in
@@ -88,7 +87,7 @@ def _overview(values: Mapping[str, Any]) -> str:
         cells = [
             ""
             if name is None
-            else percent(policies[name]["relative"]) + (f" `{name}`" if name not in (CONSTANT, "linear") else "")
+            else difference(policies[name]["relative"]) + (f" `{name}`" if name not in (CONSTANT, "linear") else "")
             for name in names
         ]
         rows.append(
@@ -96,7 +95,7 @@ def _overview(values: Mapping[str, Any]) -> str:
                 f"`{env_id}`",
                 with_interval(policies[YARDSTICK]["cost"], "iqm"),
                 *cells,
-                percent(found["bound"]["relative"]),
+                difference(found["bound"]["relative"]),
                 _room(found),
             ]
         )
@@ -108,9 +107,9 @@ def _table(found: Mapping[str, Any]) -> str:
     for label, policy in found["policies"].items():
         name = f"`{label}`" + (f" \\{MARK}" if policy["truncated"] else "")
         kind = policy["kind"] + (", not tuned" if label in found["untuned"] else "")
-        rows.append([name, kind, with_interval(policy["cost"], "iqm"), percent(policy["relative"])])
+        rows.append([name, kind, with_interval(policy["cost"], "iqm"), difference(policy["relative"])])
     bound = found["bound"]
-    rows.insert(0, [BOUND, "", with_interval(bound["cost"], "iqm"), percent(bound["relative"])])
+    rows.insert(0, [BOUND, "", with_interval(bound["cost"], "iqm"), difference(bound["relative"])])
     return markdown_table(["policy", "kind", "cost", f"against `{YARDSTICK}`, %"], rows)
 
 
@@ -121,22 +120,10 @@ def _verdict(found: Mapping[str, Any]) -> str:
     bound = found["bound"]["relative"]
     doubt = f" `{YARDSTICK}` is not tuned here, so this says little." if YARDSTICK in found["untuned"] else ""
     return (
-        f"Room: {_room(found)}. Best known: `{found['best']}`, {percent(best)} % against `{YARDSTICK}`; "
-        f"the bound is at {percent(bound)} %.{doubt}"
+        f"Room: {_room(found)}. Best known: `{found['best']}`, {difference(best)} % against `{YARDSTICK}`; "
+        f"the bound is at {difference(bound)} %.{doubt}"
     )
 
 
 def _room(found: Mapping[str, Any]) -> str:
     return "yes" if found["room_sure"] else "yes, narrowly" if found["room"] else "no"
-
-
-def percent(difference: Mapping[str, Any]) -> str:
-    """A relative difference in percent with its interval, "-" where there is none.
-
-    >>> percent({"value": -0.1234, "low": -0.2, "high": 0.01})
-    '-12.3 (-20.0..+1.0)'
-    """
-    value, low, high = (100 * number(difference[name]) for name in ("value", "low", "high"))
-    if math.isnan(value):
-        return "-"
-    return f"{value:+.1f}" if math.isnan(low) else f"{value:+.1f} ({low:+.1f}..{high:+.1f})"

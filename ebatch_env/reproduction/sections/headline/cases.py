@@ -119,6 +119,7 @@ RIVALS = (
     Scheme("buckets", "padding, batches of similar length", policy="buckets", notifies=False),
     Scheme("padded", "padding, first come first served", policy="padded", notifies=False, knobs={"timeout": 0.001}),
 )
+SCHEMES = (EBATCH, *RIVALS)
 
 
 def stacked_cells(table: CostTable) -> CostTable:

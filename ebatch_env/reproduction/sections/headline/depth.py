@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ebatch_env.reproduction.report import Chart, Series, Table
 from ebatch_env.reproduction.sections.headline.cases import EBATCH, LANES, MACHINES, RIVALS, headline_networks
-from ebatch_env.reproduction.sections.headline.episodes import Outcome, full_queue, play_scheme
+from ebatch_env.reproduction.sections.headline.episodes import Outcome, full_queue, play_schemes
 from ebatch_env.reproduction.sections.headline.saturated import QUANTITIES, Cells
 
 
@@ -35,8 +36,7 @@ class DepthJob:
     def run(self) -> Depth:
         """Play."""
         where = (self.machine, self.network, LANES, self.requests_per_lane * LANES)
-        systems = {notifies: full_queue(*where, notifies=notifies) for notifies in (True, False)}
-        outcomes = {s.key: play_scheme(systems[s.notifies], s, self.seeds, dry=True) for s in (EBATCH, *RIVALS)}
+        outcomes = play_schemes(partial(full_queue, *where), self.seeds, dry=True)
         return Depth(self.machine, self.network, self.requests_per_lane, outcomes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from ebatch_env.costs import CostTable
 from ebatch_env.environment.dynamics import Dynamics
 from ebatch_env.environment.system import System
 from ebatch_env.metrics import episode_metrics
-from ebatch_env.reproduction.sections.headline.cases import CASES, Scheme, stacked_cells
+from ebatch_env.reproduction.sections.headline.cases import CASES, SCHEMES, Scheme, stacked_cells
 from ebatch_env.saturation import powers_of_two
 from ebatch_env.scoring.policy import make_policy
 from ebatch_env.scoring.seeds import TUNING_SEED
@@ -91,6 +91,17 @@ def play_scheme(system: System, scheme: Scheme, seeds: Sequence[int], *, dry: bo
         return play_policy(system, scheme.policy, scheme.knobs, seeds, dry=dry)
     table = stacked_cells(system.table) if scheme.stacked else system.table
     return play_plan(system, table, scheme.plan, seeds, dry=dry)
+
+
+def play_schemes(system_of: Callable[..., System], seeds: Sequence[int], *, dry: bool) -> dict[str, list[Outcome]]:
+    """Play every scheme, E-BATCH and its rivals: key -> one outcome per seed.
+
+    Args:
+        system_of: makes the system, given ``notifies``.
+        seeds, dry: see `play_scheme`.
+    """
+    systems = {notifies: system_of(notifies=notifies) for notifies in (True, False)}
+    return {s.key: play_scheme(systems[s.notifies], s, seeds, dry=dry) for s in SCHEMES}
 
 
 def play_plan(system: System, table: CostTable, plan: RoundPlan, seeds: Sequence[int], *, dry: bool) -> list[Outcome]:

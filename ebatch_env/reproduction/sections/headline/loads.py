@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,11 +14,18 @@ from ebatch_env.reproduction.sections.headline.cases import (
     EBATCH,
     LANES,
     MACHINES,
-    RIVALS,
+    SCHEMES,
     ebatch_fixed,
     headline_networks,
 )
-from ebatch_env.reproduction.sections.headline.episodes import Outcome, full_queue, play_plan, play_scheme, under_load
+from ebatch_env.reproduction.sections.headline.episodes import (
+    Outcome,
+    full_queue,
+    play_plan,
+    play_scheme,
+    play_schemes,
+    under_load,
+)
 from ebatch_env.reproduction.sections.headline.saturated import Cells
 from ebatch_env.saturation import powers_of_two
 from ebatch_env.scoring.statistics import mean_interval
@@ -25,7 +33,6 @@ from ebatch_env.simulator.plan import RoundPlan
 
 SHOWN = "MNMT"  # the network of the charts
 KNEE_LOADS = (0.4, 0.8)
-SCHEMES = (EBATCH, *RIVALS)
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,7 @@ class LoadJob:
     def run(self) -> Loaded:
         """Play."""
         where = (self.machine, self.network, LANES, self.requests, self.load)
-        systems = {notifies: under_load(*where, notifies=notifies) for notifies in (True, False)}
-        outcomes = {s.key: play_scheme(systems[s.notifies], s, self.seeds, dry=False) for s in SCHEMES}
+        outcomes = play_schemes(partial(under_load, *where), self.seeds, dry=False)
         return Loaded(self.machine, self.network, self.load, outcomes)
 
 

@@ -17,6 +17,7 @@ from ebatch_env.reproduction.sections.headline.cases import (
     MACHINES,
     PUBLISHED,
     RIVALS,
+    SCHEMES,
     SOURCE,
     Scheme,
     ebatch_fixed,
@@ -90,7 +91,7 @@ class SaturatedJob:
         table = system.table
         points = {} if table.whole_sequences else curve(system, table)
         best = best_time_steps(points) if points else table.max_time_steps
-        schemes: list[Scheme] = [EBATCH, *RIVALS]
+        schemes: list[Scheme] = [*SCHEMES]
         if points:
             schemes.append(ebatch_fixed(best))
         else:
@@ -198,7 +199,7 @@ def tables(found: Found) -> list[Table]:
                 cells.append((MACHINES[machine], name, case.lanes, case.max_time_steps, *means, *gains, *fixed))
         title = f"{quantity.capitalize()} on a full queue, and E-BATCH's gain over each rival (1: equal)"
         result.append(Table(f"saturated-{quantity}", title, columns, cells))
-    schemes = [(scheme.key, scheme.label) for scheme in (EBATCH, *RIVALS)]
+    schemes = [(scheme.key, scheme.label) for scheme in SCHEMES]
     result.append(Table("schemes", "The schemes", ("name", "what it is"), schemes))
     out = left_out()
     workloads = [

@@ -194,13 +194,13 @@ def _train(
     run: Run, folder: Folder | None, resume: bool, tensorboard: bool, checkpoint_s: float | None, measure_speed: bool
 ) -> Trained:
     model, env = make_model(run)
-    teacher = run.hyperparameters.get("teacher")
-    if teacher is not None:
-        make_policy(teacher, env.system, run.env)  # a name that is wrong leaves no folder behind
+    name = run.hyperparameters.get("teacher")
+    # First, as a name that is wrong shall leave no folder behind.
+    teacher = None if name is None else make_policy(name, env.system, run.env)
     go_on = folder is not None and folder.prepare(resume=resume)
     imitated = None
     if teacher is not None and not go_on:
-        imitated = imitate(model, env, teacher, run.env)
+        imitated = imitate(model, env, teacher)
         env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)

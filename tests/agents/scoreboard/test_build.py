@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,22 @@ def test_conditions_change_what_they_say() -> None:
             field.name for field in system.observations.fields
         ]
     json.dumps([dict(case.overrides) for case in cases(env_id)])  # plain values
+
+
+@pytest.mark.parametrize(
+    ("env_id", "title"),
+    [
+        ("ebatch/EPUR-Translation-v0", "burst ratio x2 (10 -> 20), sojourn x2 (32 -> 64)"),
+        ("ebatch/EPUR-Bursts-v0", "burst ratio x2 (20 -> 40), sojourn x2 (64 -> 128)"),
+        ("ebatch/V100-Shift-v0", "mmpp arrivals, not poisson: burst ratio 10, sojourn 32"),
+    ],
+)
+def test_the_title_says_what_is_changed_about_the_bursts(env_id: str, title: str) -> None:
+    (case,) = [case for case in cases(env_id) if case.name == "bursts"]
+    assert case.title == title
+    arrivals = ebatch_env.make_system(env_id, **case.overrides).workload.arrivals  # type: ignore[attr-defined]
+    for name, value in (("burst ratio", arrivals.burst_ratio), ("sojourn", arrivals.sojourn)):
+        assert re.search(rf"{name} (x2 \(\d+ -> )?{value:g}\b", title)
 
 
 @pytest.mark.parametrize("env_id", sorted(SCENARIOS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from ebatch_agents.network import Architecture
 from ebatch_env.compatibility import Interface, ScenarioVersion
 from ebatch_env.errors import fail
 from ebatch_env.scoring.files import write_json
+from ebatch_env.scoring.records import EpisodeRecord
+from ebatch_env.scoring.statistics import aggregate
 
 FORMAT = 1
 
@@ -24,6 +26,13 @@ def short_id(env_id: str) -> str:
     'Toy'
     """
     return env_id.removeprefix("ebatch/").rpartition("-v")[0]
+
+
+def scores_of(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """What a card says of the episodes that its policy played, one record each: how many, the seed of the first, and per
+    metric the interquartile mean (``iqm``) with its 95 % interval (``low``, ``high``)."""
+    metrics = {found.metric: {"iqm": found.iqm, "low": found.low, "high": found.high} for found in aggregate(records)}
+    return {"episodes": len(records), "seed": min(record.seed for record in records), "metrics": metrics}
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Card:
         weights: name of the file beside the card.
         sha256: of that file.
         training: steps, seed, command and hyperparameters, and keywords in the place of the scenario's.
-        scores: per metric, interquartile mean and 95 % interval, and on which episodes.
+        scores: how it does, as `scores_of` says it; empty: it was not scored.
         same_actions: how it compared with the model it came from (`export.Comparison`).
         versions: of the libraries it was trained with.
     """

@@ -17,7 +17,7 @@ from torch import nn
 
 from ebatch_agents.acting import LegalActions
 from ebatch_agents.algorithms import algorithm
-from ebatch_agents.card import Card, short_id
+from ebatch_agents.card import Card, scores_of, short_id
 from ebatch_agents.network import Architecture, NumpyNetwork, gaps
 from ebatch_agents.policy import SB3Policy, load_model
 from ebatch_agents.runs import versions
@@ -31,7 +31,6 @@ from ebatch_env.scoring.jobs import build_system, system_keywords
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import EVALUATION_SEED, VALIDATION_SEED
-from ebatch_env.scoring.statistics import aggregate
 
 COMPARED = 10_000  # observations on which the exported policy is compared with the model
 LANES = 100  # half of them played, 100 side by side; the others drawn at random
@@ -253,5 +252,4 @@ def _scores(system: AnySystem, policy: NumpyPolicy, env_id: str, name: str, epis
     records = [
         EpisodeRecord.of(env_id, name, e, seed, m) for e, (seed, m) in enumerate(zip(seeds, played, strict=True))
     ]
-    metrics = {found.metric: {"iqm": found.iqm, "low": found.low, "high": found.high} for found in aggregate(records)}
-    return {"episodes": episodes, "seed": EVALUATION_SEED, "metrics": metrics}
+    return scores_of(records)

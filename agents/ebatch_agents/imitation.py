@@ -1,15 +1,19 @@
 """Imitation before reinforcement: a policy that begins as a copy of a tuned scheduler.
 
 A random policy rarely holds for a whole timeout, or keeps a cap on the lanes for a hundred decisions on end, so what such
-rules are worth is hardly ever seen. A policy that begins where a scheduler is has only to find what is better. The
-scheduler acts (states are its own), and its choices are learnt as a classification (behavioural cloning; Pomerleau, Neural
-Computation 3(1), 1991). A small share of the labels is drawn at random, so that the policy ends sure enough to act like its
-teacher and unsure enough to try something else. The critic learns what followed, so that the first advantages are not noise.
+rules are worth is hardly ever seen. A policy that begins where a scheduler is has only to find what is better.
+
+Choices are learnt as a classification. A copy of the teacher's own states alone (behavioural cloning) drifts: one wrong
+choice in a hundred leads to states that the teacher never comes to, and one that holds there holds for ever. So the copy acts
+too, the teacher says what it would have done where the copy comes to, and the copy learns from all of that (DAgger; Ross,
+Gordon and Bagnell, AISTATS 2011). Targets leave a small share to every legal level, so that the policy ends sure enough to act
+like its teacher and unsure enough to try something else. The critic learns what follows when the finished copy explores, which
+is what the training begins with, so that the first advantages are not noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +25,19 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from ebatch_agents.acting import LegalActions
 from ebatch_agents.algorithms import algorithm
-from ebatch_agents.policy import SB3Policy
 from ebatch_env.environment.sb3 import EBatchVecEnv
 from ebatch_env.errors import FloatArray, check_integer, fail
-from ebatch_env.scoring.policy import make_policy
+from ebatch_env.scoring.policy import Policy
 
-DECISIONS = 65_536  # of the teacher
-EPOCHS = 20
+DECISIONS = 65_536  # of the teacher, and of the finished copy for the critic
+ROUNDS = 4  # in which the copy acts and learns
+ROUND_SHARE = 4  # a round takes so many times fewer decisions
+EPOCHS_TEACHER, EPOCHS_ROUND, EPOCHS_LAST, EPOCHS_CRITIC = 6, 2, 8, 6
 BATCH = 1024
-LEARNING_RATE = 1e-3
-NOISE = 0.05  # share of the labels, per control, that are drawn from its legal levels
-VALUE = 0.5  # weight of the squared error of the value
+LEARNING_RATE = 2e-3  # falls linearly to 0 where what is learnt is kept
+NOISE = 0.05  # share of each control's target that is spread evenly over its legal levels
+_RULED_OUT = -1e8  # sb3-contrib's logit of what a mask rules out
+Act = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,16 @@ class Imitated:
     """What came of it.
 
     Attributes:
-        decisions: that the teacher took.
-        agreement: share of decisions that have every control's likeliest level as the teacher has it.
+        decisions: that the copy learnt from.
+        agreement: share of decisions, in a further round of the finished copy and so in its own states, that have every
+            control's likeliest level as the teacher has it.
     """
 
     decisions: int
     agreement: float
 
     def __str__(self) -> str:
-        return f"{self.agreement:.1%} of its {self.decisions:,} decisions"
+        return f"{self.agreement:.1%} of its decisions agree, after {self.decisions:,} to learn from"
 
 
 def check_teacher(algo: str, teacher: str) -> None:
@@ -61,89 +68,171 @@ def check_teacher(algo: str, teacher: str) -> None:
         raise fail("teacher", teacher, f"None with {algo}: only ppo, maskable_ppo and a2c begin by imitation")
 
 
-def imitate(
-    model: BaseAlgorithm, env: EBatchVecEnv, teacher: str, env_id: str, decisions: int | None = None
-) -> Imitated:
+def imitate(model: BaseAlgorithm, env: EBatchVecEnv, teacher: Policy, decisions: int | None = None) -> Imitated:
     """Make the model's policy a copy of ``teacher``, and its critic the judge of that.
 
     Args:
         model: a new model of an actor and a critic.
         env: its environments; they are left in the middle of episodes.
-        teacher: a registered policy, with the knobs tuned for ``env_id``.
-        env_id: the id.
-        decisions: the teacher's, all environments together; None: `DECISIONS`.
+        teacher: who is imitated; made for the environments' system.
+        decisions: the teacher's before the copy acts, all environments together; None: `DECISIONS`.
 
     Raises:
-        ValueError: an unknown teacher, or one that cannot act on the environment.
+        ValueError: ``decisions`` are fewer than environments.
     """
     decisions = check_integer("decisions", DECISIONS if decisions is None else decisions, low=env.num_envs)
-    observations, actions, returns = _watch(env, teacher, env_id, -(-decisions // env.num_envs), _gamma(model, env))
-    policy: Any = model.policy
-    legal = LegalActions(env.system, flat=env.system.actions.flat)(observations)
-    labels = _noisy(actions, legal, env.system.actions.limits().tolist(), np.random.default_rng(model.seed))
-    columns = list(map(torch.as_tensor, (observations, labels, returns)))
-    if type(model).__name__ == "MaskablePPO":
-        columns.append(torch.as_tensor(legal))
-    optimizer = torch.optim.Adam(policy.parameters(), lr=LEARNING_RATE)
-    policy.set_training_mode(True)
-    for _ in range(EPOCHS):
-        shuffled = torch.randperm(len(observations))
-        for first in range(0, len(shuffled), BATCH):
-            chosen = shuffled[first : first + BATCH]
-            rows, taken, worth, *masks = (column[chosen] for column in columns)
-            value, likelihood, _ = policy.evaluate_actions(rows, taken, *masks)
-            loss = -likelihood.mean() + VALUE * (value.flatten() - worth).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    policy.set_training_mode(False)
-    learnt = SB3Policy(model, env.system).predict(observations)[0]
-    same = (learnt == actions).reshape(len(actions), -1).all(axis=1)
-    return Imitated(len(observations), float(same.mean()))
+    steps = -(-decisions // env.num_envs)
+    per_round = -(-steps // ROUND_SHARE)
+    copy = _Copy(model, env)
+    walk = _Walk(env, teacher)
+    model.policy.set_training_mode(True)
+    seen = [walk.asked(steps)]
+    copy.imitate(seen, EPOCHS_TEACHER)
+    for number in range(ROUNDS):
+        seen.append(walk.asked(per_round, copy.likeliest))
+        last = number == ROUNDS - 1
+        copy.imitate(seen, EPOCHS_LAST if last else EPOCHS_ROUND, falling=last)
+    final = walk.asked(per_round, copy.likeliest)
+    same = copy.likeliest(final.observations) == final.labels
+    # The critic's first task will be the copy that explores: neither the teacher nor the copy while it was learning.
+    copy.judge(*walk.returns(steps, copy.drawn, _gamma(model, env)), EPOCHS_CRITIC)
+    model.policy.set_training_mode(False)
+    learnt_from = sum(len(part.labels) for part in seen)
+    return Imitated(learnt_from, float(same.reshape(len(same), -1).all(axis=1).mean()))
 
 
-def _noisy(
-    actions: npt.NDArray[np.int64], legal: npt.NDArray[np.bool_], sizes: Sequence[int], rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """``actions`` (E, C) or (E,) with a share `NOISE` of each column drawn anew from what is ``legal`` (E, M = sum of sizes)."""
-    noisy = actions.reshape(len(actions), -1).copy()
-    first = 0
-    for column, size in enumerate(sizes):
-        allowed = legal[:, first : first + size]
-        drawn = np.argmax(rng.random(allowed.shape) * allowed, axis=1)
-        noisy[:, column] = np.where(rng.random(len(noisy)) < NOISE, drawn, noisy[:, column])
-        first += size
-    return noisy.reshape(actions.shape)
+@dataclass(frozen=True)
+class _Seen:
+    """Decisions, one row each: what was seen, (N, D), and what the teacher chooses there, (N, C), or (N,) if flat."""
+
+    observations: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
+class _Walk:
+    """The environments, which go on from one stretch to the next, and the teacher beside them.
+
+    A teacher's memory goes along with what happens, whoever acts: it answers as one that was there all the time.
+    """
+
+    def __init__(self, env: EBatchVecEnv, teacher: Policy) -> None:
+        self._env = env
+        self._teacher = teacher
+        self._observation: Any = env.reset()
+        self._state: Any = None
+        self._start = np.ones(env.num_envs, np.bool_)
+
+    def asked(self, steps: int, act: Act | None = None) -> _Seen:
+        """Take so many steps as ``act`` chooses, or as the teacher does, which is asked at each."""
+        seen, labels = [], []
+        for _ in range(steps):
+            wanted, self._state = self._teacher.predict(self._observation, self._state, self._start, deterministic=True)
+            seen.append(self._observation)
+            labels.append(wanted)
+            chosen = wanted if act is None else act(self._observation)
+            self._observation, _, self._start, _ = self._env.step(chosen)
+        return _Seen(np.concatenate(seen), np.concatenate(labels))
+
+    def returns(
+        self, steps: int, act: Act, gamma: float | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Take so many steps as ``act`` chooses: what was seen, (N, D), and the discounted return of what followed, (N,).
+
+        ``gamma`` None: the environments tell each decision's own.
+        """
+        env = self._env
+        seen, rewards, discounts, over = [], [], [], []
+        for _ in range(steps):
+            seen.append(self._observation)
+            self._observation, reward, self._start, _ = env.step(act(self._observation))
+            rewards.append(reward)
+            discounts.append(np.full(env.num_envs, gamma) if gamma is not None else env.discount)  # type: ignore[attr-defined]
+            over.append(self._start)
+        found = _returns(np.array(rewards), np.array(discounts), np.array(over))
+        return np.concatenate(seen), found.reshape(-1).astype(np.float32)
+
+
+class _Copy:
+    """The model's actor and critic while they are fitted.
+
+    The loss is made of the logits themselves: the libraries' distributions are built for drawing, and slow.
+    """
+
+    def __init__(self, model: BaseAlgorithm, env: EBatchVecEnv) -> None:
+        codec = env.system.actions
+        self._policy: Any = model.policy
+        self._flat = codec.flat
+        self._sizes = codec.limits().tolist()
+        self._legal = LegalActions(env.system, flat=codec.flat)
+        self._masked = type(model).__name__ == "MaskablePPO"
+        self._optimizer = torch.optim.Adam(self._policy.parameters(), lr=LEARNING_RATE)
+
+    def likeliest(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The likeliest levels, (N, C), or (N,) if flat, for observations (N, D)."""
+        return self._levels(observation, lambda part: part.argmax(dim=1))
+
+    def drawn(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Levels drawn as the policy draws them while it learns."""
+        return self._levels(observation, lambda part: torch.softmax(part, dim=1).multinomial(1)[:, 0])
+
+    def imitate(self, seen: Sequence[_Seen], epochs: int, *, falling: bool = False) -> None:
+        """Learn to choose as the teacher does."""
+        observations = np.concatenate([part.observations for part in seen])
+        labels = torch.as_tensor(np.concatenate([part.labels for part in seen])).reshape(len(observations), -1)
+        for chosen in self._batches(len(observations), epochs, falling):
+            rows = observations[chosen.numpy()]
+            legal = torch.split(self._legal_of(rows), self._sizes, dim=1)
+            loss = torch.zeros(())
+            for part, allowed, label in zip(self._logits(rows), legal, labels[chosen].T, strict=True):
+                log = torch.log_softmax(part, dim=1)
+                right = log.gather(1, label[:, None])[:, 0]
+                spread = (log * allowed).sum(dim=1) / allowed.sum(dim=1)
+                loss = loss - ((1.0 - NOISE) * right + NOISE * spread).mean()
+            self._descend(loss)
+
+    def judge(self, observations: npt.NDArray[np.float32], returns: npt.NDArray[np.float32], epochs: int) -> None:
+        """Learn what follows: ``returns`` (N,) of ``observations`` (N, D)."""
+        for chosen in self._batches(len(observations), epochs, falling=True):
+            rows = chosen.numpy()
+            values = self._policy.predict_values(torch.as_tensor(observations[rows])).flatten()
+            self._descend((values - torch.as_tensor(returns[rows])).square().mean())
+
+    def _batches(self, rows: int, epochs: int, falling: bool) -> Iterator[torch.Tensor]:
+        """Indices of one batch after another, the learning rate set for each."""
+        batches = [chosen for _ in range(epochs) for chosen in torch.split(torch.randperm(rows), BATCH)]
+        for number, chosen in enumerate(batches):
+            for group in self._optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * (1.0 - number / len(batches) if falling else 1.0)
+            yield chosen
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+    def _levels(
+        self, observation: npt.NDArray[np.float32], choose: Callable[[torch.Tensor], torch.Tensor]
+    ) -> npt.NDArray[np.int64]:
+        with torch.no_grad():
+            chosen = torch.stack([choose(part) for part in self._logits(observation)], dim=1).numpy()
+        return chosen[:, 0] if self._flat else chosen
+
+    def _legal_of(self, observation: npt.NDArray[np.float32]) -> torch.Tensor:
+        return torch.as_tensor(self._legal(observation))
+
+    def _logits(self, observation: npt.NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+        """Per control (N, levels)."""
+        policy = self._policy
+        features = policy.extract_features(torch.as_tensor(observation), policy.pi_features_extractor)
+        logits: Any = policy.action_net(policy.mlp_extractor.forward_actor(features))
+        if self._masked:
+            logits = torch.where(self._legal_of(observation), logits, _RULED_OUT)
+        return tuple(torch.split(logits, self._sizes, dim=1))
 
 
 def _gamma(model: BaseAlgorithm, env: VecEnv) -> float | None:
     """The discount per decision; None where the environment tells each decision's own."""
     return None if hasattr(env, "discount") else float(model.gamma)  # type: ignore[attr-defined]
-
-
-def _watch(
-    env: EBatchVecEnv, teacher: str, env_id: str, steps: int, gamma: float | None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """What the teacher saw and did, and the discounted return of what followed, one row per decision."""
-    scheduler = make_policy(teacher, env.system, env_id)
-    seen, done, rewards, discounts, starts = [], [], [], [], []
-    observation: Any = env.reset()
-    state: Any = None
-    start = np.ones(env.num_envs, np.bool_)
-    for _ in range(steps):
-        actions, state = scheduler.predict(observation, state, start, deterministic=True)
-        seen.append(observation)
-        done.append(actions)
-        starts.append(start)
-        observation, reward, start, _ = env.step(actions)
-        rewards.append(reward)
-        discounts.append(np.full(env.num_envs, gamma) if gamma is not None else env.discount)  # type: ignore[attr-defined]
-    returns = _returns(np.array(rewards), np.array(discounts), np.array([*starts[1:], start]))
-    return (
-        np.concatenate(seen),
-        np.concatenate(done),
-        returns.reshape(-1).astype(np.float32),
-    )
 
 
 def _returns(rewards: FloatArray, discounts: FloatArray, over: npt.NDArray[np.bool_]) -> FloatArray:

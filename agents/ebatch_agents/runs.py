@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from ebatch_agents.algorithms import algorithm, hyperparameters
 from ebatch_env.compatibility import ScenarioVersion
-from ebatch_env.errors import check_integer, fail
+from ebatch_env.errors import check_integer, fail, needs_extra
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import make_folder, write_json
 from ebatch_env.scoring.policy import policy_class
@@ -41,6 +42,8 @@ class Run:
         evaluations: how often the model is evaluated on the validation episodes, besides at the start.
         episodes: how many those are.
         threads: of torch.
+        config: the file that the hyperparameters came from, as it was given; None: those of this package. What it said is in
+            ``hyperparameters`` and ``keywords``.
     """
 
     env: str
@@ -52,6 +55,7 @@ class Run:
     evaluations: int = EVALUATIONS
     episodes: int = EPISODES
     threads: int = 1
+    config: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -75,9 +79,16 @@ class Run:
 
     @property
     def command(self) -> str:
-        """The command that does the same."""
+        """The command that does the same, from the same folder if ``config`` is a relative path.
+
+        Raises:
+            ValueError: ``config`` is not of rl-zoo3's format any more.
+            OSError: it cannot be read any more.
+        """
         words = ["ebatch", "train", "--env", self.env, "--algo", self.algo, "--seed", self.seed, "--steps", self.steps]
-        usual = hyperparameters(self.algo, self.env)
+        if self.config is not None:
+            words += ["--config", self.config]
+        usual = hyperparameters(self.algo, self.env, self.config)
         kept = {"n_envs": usual.n_envs, "horizon": usual.horizon, "teacher": usual.teacher, **usual.keywords}
         for option, values, known in (
             ("--param", self.hyperparameters, kept),
@@ -115,6 +126,7 @@ class Folder:
     | `progress.json` | how far it is, about every second |
     | `<algo>-best.zip`, `<algo>-last.zip` | SB3's form of the best model and of the last |
     | `tensorboard/` | if asked for |
+    | `lock` | who holds it is training here |
     """
 
     def __init__(self, path: Path, run: Run) -> None:
@@ -126,9 +138,37 @@ class Folder:
         self.progress = path / "progress.json"
         self.best = path / f"{run.algo}-best.zip"
         self.last = path / f"{run.algo}-last.zip"
+        self.lock = path / "lock"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep all other trainings out of it inside.
+
+        The operating system holds the lock and lets go of it when the process ends, however that ends.
+
+        Raises:
+            ValueError: a training is under way in it.
+            OSError: it cannot be written to.
+        """
+        make_folder(self.path)
+        with needs_extra("a training's folder", "sb3"):
+            from filelock import FileLock, Timeout
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise fail(
+                "out",
+                str(self.path.parent),
+                f"another folder, or tried again later: a training is under way in {self.path}",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def prepare(self, *, resume: bool) -> bool:
-        """Make the folder, or go on in it; True if there is a checkpoint to go on from.
+        """Begin in the folder, which is `held`, or go on in it; True if there is a checkpoint to go on from.
 
         Raises:
             ValueError: the folder has a training already, and none, or one with other settings, is to be resumed.
@@ -140,7 +180,6 @@ class Folder:
             self._check_same()
             if self.checkpoint.exists():
                 return True
-        make_folder(self.path)
         values = {"settings": self.run.to_dict(), "command": self.run.command, "basis": self.run.basis()}
         write_json(self.settings, {**values, "versions": versions()})
         return False
@@ -161,6 +200,8 @@ class Folder:
         except (ValueError, KeyError, TypeError) as error:
             raise fail(str(self.settings), type(error).__name__, "the settings of a training") from None
         for name, value in self.run.to_dict().items():
+            if name == "config":
+                continue  # the file may lie elsewhere now; what it says is in the others
             if there.get(name) != value:
                 raise fail(name, value, f"as in the training to resume, {there.get(name)!r} ({self.settings})")
         for name, value in self.run.basis().items():

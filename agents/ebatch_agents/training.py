@@ -27,7 +27,7 @@ from ebatch_env.environment.sb3 import EBatchVecEnv
 from ebatch_env.errors import check_number, fail, needs_extra
 from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.files import whole_file, write_json
-from ebatch_env.scoring.policy import make_policy
+from ebatch_env.scoring.policy import Policy, make_policy
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import VALIDATION_SEED
 
@@ -124,7 +124,18 @@ def make_run(
             raise fail("gamma", values["gamma"], f"left out with horizon {found.horizon}, or horizon None")
         values.pop("gamma", None)  # it is there for rl-zoo3
     total = found.n_timesteps if steps is None else steps
-    return Run(env_id, algo, seed, total, chosen, values, evaluations, episodes, threads)
+    return Run(
+        env_id,
+        algo,
+        seed,
+        total,
+        chosen,
+        values,
+        evaluations,
+        episodes,
+        threads,
+        None if config is None else str(config),
+    )
 
 
 def train(
@@ -167,7 +178,7 @@ def train(
         measure_speed: measure the speed after the training; see `Speed`.
 
     Raises:
-        ValueError: an argument out of range, or a folder that is in use or has a training with other settings.
+        ValueError: an argument out of range, or a folder where a training is under way or has other settings.
         OSError: files cannot be read or written.
         ModuleNotFoundError: the extra ``tensorboard`` is asked for and not installed.
     """
@@ -194,13 +205,33 @@ def _train(
     run: Run, folder: Folder | None, resume: bool, tensorboard: bool, checkpoint_s: float | None, measure_speed: bool
 ) -> Trained:
     model, env = make_model(run)
-    teacher = run.hyperparameters.get("teacher")
-    if teacher is not None:
-        make_policy(teacher, env.system, run.env)  # a name that is wrong leaves no folder behind
+    name = run.hyperparameters.get("teacher")
+    # First, as a name that is wrong shall leave no folder behind.
+    teacher = None if name is None else make_policy(name, env.system, run.env)
+    with contextlib.nullcontext() if folder is None else folder.held():
+        watch, imitated = _learn(run, model, env, teacher, folder, resume, tensorboard, checkpoint_s)
+    env.close()
+    speed = None
+    if measure_speed:
+        speed = _speed(run, model, checkpoint_s, keep=folder is not None)
+    return Trained(model, run, folder, tuple(watch.evaluations), watch.seconds, speed, imitated)
+
+
+def _learn(
+    run: Run,
+    model: BaseAlgorithm,
+    env: EBatchVecEnv,
+    teacher: Policy | None,
+    folder: Folder | None,
+    resume: bool,
+    tensorboard: bool,
+    checkpoint_s: float | None,
+) -> tuple[_Watch, Imitated | None]:
+    """All of a training but its beginning and its end, in a folder that is its own."""
     go_on = folder is not None and folder.prepare(resume=resume)
     imitated = None
     if teacher is not None and not go_on:
-        imitated = imitate(model, env, teacher, run.env)
+        imitated = imitate(model, env, teacher)
         env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)
@@ -213,11 +244,7 @@ def _train(
     if model.num_timesteps < run.steps:
         model.learn(run.steps - model.num_timesteps, watch, reset_num_timesteps=not go_on)
         watch.finish()
-    env.close()
-    speed = None
-    if measure_speed:
-        speed = _speed(run, model, checkpoint_s, keep=folder is not None)
-    return Trained(model, run, folder, tuple(watch.evaluations), watch.seconds, speed, imitated)
+    return watch, imitated
 
 
 def make_model(run: Run) -> tuple[BaseAlgorithm, EBatchVecEnv]:

@@ -128,6 +128,51 @@ def test_a_folder_in_use_is_refused_and_so_are_other_settings(tmp_path: Path) ->
         teach("a2c", tmp_path, resume=True, changes=changes)
 
 
+def test_a_folder_in_which_a_training_is_under_way_is_left_alone(tmp_path: Path) -> None:
+    """Whoever holds it, and only as long as the process lives."""
+    trained = teach("a2c", tmp_path)
+    assert trained.folder is not None
+    folder = trained.folder
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    busy = rf"out must be another folder, .*: a training is under way in .*{trained.run.name}, got"
+    with folder.held():
+        with pytest.raises(ValueError, match=busy):
+            teach("a2c", tmp_path, resume=True)
+        teach("a2c", tmp_path / "other", resume=True)
+    code = f"""
+import pathlib, sys, time
+from ebatch_agents.runs import Folder
+from ebatch_agents.training import make_run
+with Folder(pathlib.Path({str(folder.path)!r}), make_run({TOY!r}, "a2c")).held():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match=busy):
+            teach("a2c", tmp_path, resume=True)
+        with pytest.raises(ValueError, match=busy):
+            teach("a2c", tmp_path)
+        assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before | {"lock": b""}
+    finally:
+        process.kill()
+        process.communicate()
+    assert teach("a2c", tmp_path, resume=True).evaluations == trained.evaluations
+
+
+def test_a_training_goes_on_with_the_same_file_elsewhere(tmp_path: Path) -> None:
+    content = "default: {n_timesteps: 640, n_envs: 4, n_steps: 8}\n"
+    for name in ("one.yml", "two.yml", "other.yml"):
+        (tmp_path / name).write_text(content.replace("8", "4") if name == "other.yml" else content)
+    first = teach("a2c", tmp_path, changes=None, config=tmp_path / "one.yml")
+    again = teach("a2c", tmp_path, changes=None, config=tmp_path / "two.yml", resume=True)
+    assert again.evaluations == first.evaluations
+    with pytest.raises(ValueError, match="hyperparameters must be as in the training to resume"):
+        teach("a2c", tmp_path, changes=None, config=tmp_path / "other.yml", resume=True)
+
+
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     trained = teach("a2c", tmp_path)
     assert trained.folder is not None

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("sb3_contrib")
 
 import torch
 
+import ebatch_agents.sweep
 import ebatch_env
 from ebatch_agents import SB3Policy, load_zip, train
 from ebatch_agents.algorithms import ALGORITHMS
 from ebatch_agents.runs import LANES_PER_SEED, MAX_SEED
 from ebatch_agents.speed import free_vec_env
 from ebatch_agents.training import make_model, make_run
+from ebatch_env.cli import app
 from ebatch_env.scoring.policy import make_policy
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import SEEDS_PER_USE, VALIDATION_SEED
@@ -34,7 +38,7 @@ def test_every_algorithm_trains_and_keeps_its_models(algo: str, trained: Callabl
     rollout = CHANGES[algo]["n_envs"] * CHANGES[algo].get("n_steps", 4)
     assert STEPS[algo] <= found.model.num_timesteps < STEPS[algo] + rollout
     names = {"run.json", "checkpoint.pt", "evaluations.json", "progress.json", f"{algo}-best.zip", f"{algo}-last.zip"}
-    assert {path.name for path in found.folder.path.iterdir()} == names
+    assert {path.name for path in found.folder.path.iterdir()} - {"lock"} == names
     assert found.folder.path.name == f"{algo}-Toy-v0-seed1"
     assert found.evaluations[0].decisions == 0
     assert found.evaluations[-1].decisions == found.model.num_timesteps
@@ -134,6 +138,30 @@ def test_settings_of_the_environment_reach_it_and_the_command_says_so() -> None:
         "ebatch train --env ebatch/Toy-v0 --algo dqn --seed 0 --steps 8 --param n_envs=2 --param learning_starts=4"
     )
     assert found.run.command == f"{command} --set load=0.5 --evaluations 0"
+
+
+def test_the_command_of_a_training_with_a_file_of_its_own_does_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file leaves out is the library's default then, not that of the package's file."""
+    file = tmp_path / "my own.yml"
+    file.write_text("default: {n_timesteps: 64, n_envs: 2, n_steps: 16, batch_size: 8, env_kwargs: {load: 0.5}}\n")
+    run = make_run(TOY, "ppo", config=file, changes={"batch_size": 32, "horizon": 7.0}, keywords={"hold": 0.5})
+    assert "gae_lambda" not in run.hyperparameters
+    words = shlex.split(run.command)
+    assert words[:2] == ["ebatch", "train"]
+    assert f"--config '{file}'" in run.command
+    assert "n_steps" not in run.command
+    given: dict[str, Any] = {}
+
+    def caught(env: str, algo: str, seeds: range, **keywords: Any) -> list[Any]:
+        names = ("steps", "keywords", "config", "changes", "evaluations", "episodes", "threads")
+        given.update({name: keywords[name] for name in names}, env_id=env, algo=algo, seed=seeds[0])
+        return []
+
+    monkeypatch.setattr(ebatch_agents.sweep, "train_seeds", caught)
+    assert CliRunner().invoke(app, words[1:]).exit_code == 0
+    assert make_run(**given) == run
 
 
 @pytest.mark.parametrize(

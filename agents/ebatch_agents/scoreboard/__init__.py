@@ -10,7 +10,7 @@
 | `build` | trains, exports, evaluates, writes |
 | `board` | the files |
 | `charts`, `page` | pictures and the page, from the files |
-| `verify` | checks the files |
+| `verify`, `comparison`, `agent_files` | checks the files |
 
 Only `build` needs torch.
 """

@@ -28,9 +28,9 @@ from ebatch_env.scoring.files import json_text, write_json
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.report import write_rows
 
-FORMAT = 1
+FORMAT = 2
 SUMMARY, RECORDS, SHEET = "scoreboard.json", "episodes.parquet", "episodes.csv"
-VALIDATION = "validation"  # the case of the episodes by which agents are chosen
+VALIDATION = "validation"  # the case of the episodes by which agents and the best tuned baseline are chosen
 _FIELDS = tuple(field.name for field in fields(EpisodeRecord) if field.name != "energy_parts")
 Records = dict[tuple[str, str], list[EpisodeRecord]]  # by id and case
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ebatch_agents.algorithms import algorithm_for
-from ebatch_agents.card import Card, short_id
+from ebatch_agents.card import Card, scores_of, short_id
 from ebatch_agents.export import export
 from ebatch_agents.runs import versions
 from ebatch_agents.scoreboard.board import VALIDATION, Board, Records, checksum
-from ebatch_agents.scoreboard.entrants import baselines, rivals
+from ebatch_agents.scoreboard.entrants import PAPER, Entrant, baselines, candidates, rivals
 from ebatch_agents.scoreboard.learned import watch
 from ebatch_agents.scoreboard.settings import Settings
 from ebatch_agents.scoreboard.summary import figures, mean_cost
@@ -27,7 +27,6 @@ from ebatch_env.scoring.jobs import PolicySpec, build_system, system_keywords
 from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.runner import evaluate
 from ebatch_env.scoring.seeds import EVALUATION_SEED, VALIDATION_SEED
-from ebatch_env.scoring.statistics import aggregate
 
 Tell = Callable[[float, str], None]
 TRAINING_SHARE = 0.75  # of the progress bar
@@ -174,16 +173,12 @@ def _scenario(
     env_id = play.env_id
     system = build_system(system_keywords(env_id))
     entrants = baselines(env_id, system)
-    against = rivals(entrants)
     shipped = min(agents, key=lambda agent: (agent.validation_cost, agent.outcome.seed))
+    choice, validation = _validated(settings, entrants, play)
+    against = rivals(entrants, choice["costs"])
     specs = [*(agent.spec() for agent in agents), *(entrant.spec for entrant in entrants)]
     conditions = {"": _case(Case("", "as trained"), play(Case("", "evaluation"), specs, settings.episodes))}
     chosen = [entrant for label in against for entrant in entrants if entrant.label == label]
-    validation: dict[str, float] = {}
-    if chosen:
-        case = Case(VALIDATION, "validation episodes")
-        played_by = play(case, [entrant.spec for entrant in chosen], settings.validation_episodes, VALIDATION_SEED)
-        validation = {entrant.label: mean_cost(played_by, entrant.label) for entrant in chosen}
     for case in planned:
         far = [*(agent.spec(transfer=True) for agent in agents), *(entrant.spec for entrant in chosen)]
         conditions[case.name] = _case(case, play(case, far, settings.transfer_episodes))
@@ -199,8 +194,9 @@ def _scenario(
         "agents": [_agent(agent) for agent in agents],
         "shipped": {"label": shipped.label, "weights": f"{algo}@{short_id(env_id)}.safetensors"},
         "baselines": [asdict(entrant) for entrant in entrants],
+        "choice": choice,
         "rivals": against,
-        "validation": validation,
+        "validation": {label: validation[label] for label in against},
         "cases": conditions,
         "learned": {"episodes": settings.learned_episodes, **watch(system, watched, seeds)},
     }
@@ -208,6 +204,25 @@ def _scenario(
     for case_name, found in figures(values, played).items():
         conditions[case_name]["policies"] = found
     return values
+
+
+def _validated(
+    settings: Settings, entrants: Sequence[Entrant], play: _Player
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Mean costs on validation episodes: of the candidates for best tuned baseline on all of them, with how many those are;
+    and of whoever may be a rival on those that the agents in training are evaluated on."""
+    tuned = candidates(entrants)
+    playing = tuned + [entrant for entrant in entrants if entrant.label == PAPER and entrant not in tuned]
+    if not playing:
+        return {"episodes": 0, "costs": {}}, {}
+    case = Case(VALIDATION, "validation episodes")
+    records = play(case, [entrant.spec for entrant in playing], settings.rival_episodes, VALIDATION_SEED)
+    choice = {
+        "episodes": len({record.episode for record in records}),
+        "costs": {entrant.label: mean_cost(records, entrant.label) for entrant in tuned},
+    }
+    first = settings.validation_episodes
+    return choice, {entrant.label: mean_cost(records, entrant.label, first) for entrant in playing}
 
 
 def _case(case: Case, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
@@ -244,9 +259,7 @@ def _ship(
     with whole_file(path) as part:
         shutil.copyfile(chosen.path, part)
     mine = [record for record in records if record.policy == chosen.label]
-    metrics = {found.metric: {"iqm": found.iqm, "low": found.low, "high": found.high} for found in aggregate(mine)}
-    scores = {"episodes": len(mine), "seed": EVALUATION_SEED, "metrics": metrics}
-    replace(chosen.card, weights=path.name, scores=scores).write(path.with_suffix(".json"))
+    replace(chosen.card, weights=path.name, scores=scores_of(mine)).write(path.with_suffix(".json"))
 
 
 def _part(progress: Tell | None, low: float, high: float) -> Tell | None:

@@ -34,11 +34,6 @@ class Entrant:
         """To play with: it finds the tuned knobs itself."""
         return PolicySpec(self.label, self.label)
 
-    @property
-    def tuned_cost(self) -> float | None:
-        """Mean cost over the tuning episodes."""
-        return None if self.tuned is None else float(self.tuned["cost"])
-
 
 def baselines(env_id: str, system: AnySystem) -> list[Entrant]:
     """Every installed scheduler that can act on an environment, but for the `HOPELESS`."""
@@ -57,14 +52,28 @@ def baselines(env_id: str, system: AnySystem) -> list[Entrant]:
     return found
 
 
-def best_tuned(costs: Mapping[str, float | None]) -> str | None:
-    """The label of least cost on the *tuning* episodes: chosen without looking at the evaluation. None: nothing was tuned."""
-    known = {label: cost for label, cost in costs.items() if cost is not None}
-    return min(known, key=lambda label: (known[label], label)) if known else None
+def candidates(found: Sequence[Entrant]) -> list[Entrant]:
+    """Those that may be the best tuned one."""
+    return [entrant for entrant in found if entrant.tuned is not None]
 
 
-def rivals(found: Sequence[Entrant]) -> list[str]:
-    """Whom all are compared with: E-BATCH, and the best tuned baseline, which may be the same."""
-    best = best_tuned({entrant.label: entrant.tuned_cost for entrant in found})
+def best_tuned(costs: Mapping[str, float]) -> str | None:
+    """The label of least cost, the first in the alphabet of equals; None: there are none.
+
+    Args:
+        costs: of all `candidates`, means over *validation* episodes: these knobs were not tuned on them, so one that fits its
+            tuning episodes and no others gains nothing by it, and they are not those of the evaluation.
+    """
+    return min(costs, key=lambda label: (costs[label], label)) if costs else None
+
+
+def rivals(found: Sequence[Entrant], costs: Mapping[str, float]) -> list[str]:
+    """Whom all are compared with: E-BATCH, and the best tuned baseline, which may be the same.
+
+    Args:
+        found: the baselines.
+        costs: as in `best_tuned`.
+    """
+    best = best_tuned(costs)
     labels = [entrant.label for entrant in found]
     return list(dict.fromkeys([*([PAPER] if PAPER in labels else []), *([best] if best is not None else [])]))

@@ -51,8 +51,9 @@ means with 95 % bootstrap intervals. For agents the unit is a training seed on a
 episodes, so the interval covers the chance in training too, widened for {seeds} being few. For baselines it is an episode. *Against
 a rival* stands the relative difference of the mean costs on the same episodes (below 0: cheaper), and P is the probability of
 improvement (Agarwal et al., NeurIPS 2021): the chance that a seed's agent on an episode is cheaper than the rival on the same
-episode. The rivals are E-BATCH (`ebatch`), tuned, and the best tuned baseline: the one of least cost on the *tuning* episodes,
-so it was not chosen with an eye on these. A policy with truncated episodes, whose cost counts as infinite, is marked {mark} and
+episode. The rivals are E-BATCH (`ebatch`), tuned, and the best tuned baseline: of all that were tuned, the one of least mean
+cost on {rival_episodes} *validation* episodes, so it was chosen neither with an eye on these nor for how well it fits the episodes it
+was tuned on. A policy with truncated episodes, whose cost counts as infinite, is marked {mark} and
 ranked last. Where an agent began by imitating a tuned policy the table's last column names it: what that one's tuning took comes
 on top, and the first point of a learning curve is the copy. The agent that is shipped is the seed of least cost on the *validation* episodes.
 
@@ -82,6 +83,7 @@ def _introduction(board: Board) -> str:
     return INTRODUCTION.format(
         seeds=settings["seeds"],
         episodes=settings["episodes"],
+        rival_episodes=settings["rival_episodes"],
         first=first,
         last=first + settings["episodes"] - 1,
         command=values["command"],

@@ -12,9 +12,17 @@ from ebatch_env.scenarios import scenario
 from ebatch_env.scoring.seeds import SEEDS_PER_USE
 
 SEEDS, EPISODES, TRANSFER_EPISODES, LEARNED_EPISODES = 5, 64, 16, 8
-EVALUATIONS, VALIDATION_EPISODES = 10, 16
+EVALUATIONS, VALIDATION_EPISODES, RIVAL_EPISODES = 10, 16, 64
 # With --quick, where the command does not say otherwise.
-QUICK = {"seeds": 2, "steps": 16_384, "episodes": 8, "transfer_episodes": 4, "learned_episodes": 2, "evaluations": 4}
+QUICK = {
+    "seeds": 2,
+    "steps": 16_384,
+    "episodes": 8,
+    "transfer_episodes": 4,
+    "learned_episodes": 2,
+    "evaluations": 4,
+    "rival_episodes": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Settings:
         transfer_episodes: the same off the training distribution, of fewer policies; 0: leave that part out.
         learned_episodes: of those on which is watched what agent and E-BATCH decide.
         evaluations, validation_episodes: of each training, see `ebatch_agents.training.train`.
+        rival_episodes: validation episodes on which the best tuned baseline is chosen, those of the trainings first; no fewer
+            than those.
         trace: a CSV of requests to play as well.
 
     Raises:
@@ -48,6 +58,7 @@ class Settings:
     learned_episodes: int = LEARNED_EPISODES
     evaluations: int = EVALUATIONS
     validation_episodes: int = VALIDATION_EPISODES
+    rival_episodes: int = RIVAL_EPISODES
     trace: Path | None = None
 
     def __post_init__(self) -> None:
@@ -62,5 +73,6 @@ class Settings:
         for name, low in (("episodes", 2), ("transfer_episodes", 0), ("learned_episodes", 1), ("evaluations", 1)):
             check_integer(name, getattr(self, name), low=low, high=SEEDS_PER_USE)
         check_integer("validation_episodes", self.validation_episodes, low=1, high=SEEDS_PER_USE)
+        check_integer("rival_episodes", self.rival_episodes, low=self.validation_episodes, high=SEEDS_PER_USE)
         if self.trace is not None and not self.trace.is_file():
             raise FileNotFoundError(2, "No such file", str(self.trace))

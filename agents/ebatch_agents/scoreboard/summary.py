@@ -90,9 +90,16 @@ def summarize(
     return out
 
 
-def mean_cost(records: Sequence[EpisodeRecord], policy: str) -> float:
-    """Mean cost of a policy's episodes: infinite if one was truncated, NaN if there are none."""
-    costs = _costs([record for record in records if record.policy == policy])
+def mean_cost(records: Sequence[EpisodeRecord], policy: str, episodes: int | None = None) -> float:
+    """Mean cost of a policy's episodes: infinite if one was truncated, NaN if there are none.
+
+    Args:
+        records: its own and others'.
+        policy: its label.
+        episodes: only the first so many; None: all.
+    """
+    mine = [record for record in records if record.policy == policy]
+    costs = _costs([record for record in mine if episodes is None or record.episode < episodes])
     return float(costs.mean()) if costs.size else math.nan
 
 

@@ -64,17 +64,22 @@ def cases(env_id: str, trace: Path | None = None) -> list[Case]:
 
 
 def _bursts(system: AnySystem) -> list[Case]:
-    """Bursts that are twice as high and twice as long; the usual bursts where there are none."""
+    """Twice the burst ratio and bursts twice as long; `MMPP`'s usual bursts where arrivals have none. The mean rate stays."""
     work = system.workload
     if not isinstance(work, Workload):
         return []
     usual = work.arrivals
-    stronger = MMPP()
     if isinstance(usual, MMPP):
-        stronger = MMPP(usual.burst_ratio * 2, usual.burst_share, usual.sojourn * 2)
-    changed = Workload(work.lengths, stronger).to_dict()
-    peak = f"{stronger.rates[1]:.2g} times the mean rate for {stronger.sojourn:g} mean gaps"
-    return [Case("bursts", f"stronger bursts: {peak}", {"workload": changed})]
+        changed = MMPP(usual.burst_ratio * 2, usual.burst_share, usual.sojourn * 2)
+        title = (
+            f"burst ratio x2 ({usual.burst_ratio:g} -> {changed.burst_ratio:g}), "
+            f"sojourn x2 ({usual.sojourn:g} -> {changed.sojourn:g})"
+        )
+    else:
+        changed = MMPP()
+        kind = getattr(usual, "kind", type(usual).__name__)
+        title = f"mmpp arrivals, not {kind}: burst ratio {changed.burst_ratio:g}, sojourn {changed.sojourn:g}"
+    return [Case("bursts", title, {"workload": Workload(work.lengths, changed).to_dict()})]
 
 
 def _lengths(system: AnySystem) -> Case:

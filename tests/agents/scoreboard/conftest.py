@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "learned_episodes": 2,
     "evaluations": 3,
     "validation_episodes": 3,
+    "rival_episodes": 5,
 }
 
 

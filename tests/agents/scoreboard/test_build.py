@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ebatch_agents.algorithms import ALGORITHMS, algorithm_for
 from ebatch_agents.card import Card
 from ebatch_agents.scoreboard.board import read
 from ebatch_agents.scoreboard.build import build
-from ebatch_agents.scoreboard.entrants import baselines, best_tuned, rivals
+from ebatch_agents.scoreboard.entrants import baselines, best_tuned, candidates, rivals
 from ebatch_agents.scoreboard.settings import Settings
 from ebatch_agents.scoreboard.transfer import cases
 from ebatch_env.cli import app
@@ -41,7 +42,7 @@ def test_records_are_those_of_evaluate(built: Path) -> None:
     assert [record for record in records if record.policy == "ebatch"] == evaluate(TOY, ["ebatch"], SMALL["episodes"])
     far = [record for record in board.records[TOY, "load-0.4"] if record.policy == "ebatch"]
     assert far == evaluate(TOY, ["ebatch"], SMALL["transfer_episodes"], overrides={"load": 0.4})
-    assert {record.seed for record in board.records[TOY, "validation"]} == {VALIDATION_SEED + n for n in range(3)}
+    assert {record.seed for record in board.records[TOY, "validation"]} == {VALIDATION_SEED + n for n in range(5)}
 
 
 def test_figures_pool_the_seeds_and_compare_on_the_same_episodes(built: Path) -> None:
@@ -63,7 +64,7 @@ def test_figures_pool_the_seeds_and_compare_on_the_same_episodes(built: Path) ->
     assert "ebatch" not in values["cases"][""]["policies"]["ebatch"]["against"]
 
 
-def test_the_agent_is_chosen_on_the_validation_and_the_rival_on_the_tuning_episodes(built: Path) -> None:
+def test_the_agent_is_chosen_on_the_validation_episodes(built: Path) -> None:
     values = read(built).values["scenarios"][TOY]
     kept = {agent["label"]: min(float(cost) for _, cost in agent["evaluations"]) for agent in values["agents"]}
     assert values["shipped"]["label"] == min(kept, key=lambda label: kept[label])
@@ -75,9 +76,27 @@ def test_the_agent_is_chosen_on_the_validation_and_the_rival_on_the_tuning_episo
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + SMALL["validation_episodes"])
         again = np.mean([metrics.cost for metrics in play(ebatch_env.make_system(TOY), policy, seeds)])
         assert again == pytest.approx(agent["validation_cost"], rel=1e-6)
-    tuned = {entrant["label"]: entrant["tuned"] for entrant in values["baselines"]}
-    costs = {label: entry["cost"] for label, entry in tuned.items() if entry is not None}
-    assert values["rivals"] == list(dict.fromkeys(["ebatch", min(costs, key=lambda label: (costs[label], label))]))
+
+
+def test_the_best_tuned_baseline_is_chosen_on_validation_episodes(built: Path) -> None:
+    """Of all that were tuned; the line in the learning curves is on the agents' validation episodes."""
+    board = read(built)
+    values = board.values["scenarios"][TOY]
+    tuned = [entrant["label"] for entrant in values["baselines"] if entrant["tuned"] is not None]
+    assert len(tuned) > 5
+    played = {
+        label: [metrics.cost for metrics in play(system, make_policy(label, system, TOY), seeds)]
+        for system in [ebatch_env.make_system(TOY)]
+        for seeds in [range(VALIDATION_SEED, VALIDATION_SEED + SMALL["rival_episodes"])]
+        for label in tuned
+    }
+    assert values["choice"]["episodes"] == SMALL["rival_episodes"]
+    assert values["choice"]["costs"] == pytest.approx({label: np.mean(costs) for label, costs in played.items()})
+    best = min(tuned, key=lambda label: (values["choice"]["costs"][label], label))
+    assert values["rivals"] == list(dict.fromkeys(["ebatch", best]))
+    few = SMALL["validation_episodes"]
+    assert values["validation"] == pytest.approx({label: np.mean(played[label][:few]) for label in values["rivals"]})
+    assert f"cost on {SMALL['rival_episodes']} *validation* episodes" in (built / "report.md").read_text()
 
 
 def test_the_shipped_card_has_the_scores_of_its_seed(built: Path) -> None:
@@ -90,15 +109,24 @@ def test_the_shipped_card_has_the_scores_of_its_seed(built: Path) -> None:
 
 
 def test_best_tuned_and_rivals() -> None:
-    assert best_tuned({"a": 2.0, "b": None, "c": 1.0, "d": math.inf}) == "c"
+    assert best_tuned({"a": 2.0, "c": 1.0, "d": math.inf}) == "c"
     assert best_tuned({"b": 1.0, "a": 1.0}) == "a"
-    assert best_tuned({"a": None}) is None
+    assert best_tuned({}) is None
     found = baselines("ebatch/Queue-v0", ebatch_env.make_system("ebatch/Queue-v0"))
     assert {"greedy", "cap", "optimal-queue"} <= {entrant.label for entrant in found}
-    tuned = {entrant.label: entrant.tuned_cost for entrant in found}
-    assert tuned["optimal-queue"] is None  # it has nothing to tune, and is no rival
-    assert rivals(found)[-1] in ("greedy", "cap")
-    assert rivals([]) == []
+    tuned = {entrant.label for entrant in candidates(found)}
+    assert "cap" in tuned
+    assert "optimal-queue" not in tuned  # it has nothing to tune, and is no rival
+    overfitted = min(candidates(found), key=lambda entrant: entrant.tuned["cost"]).label  # type: ignore[index]
+    costs = {label: 1.0 + (label == overfitted) for label in tuned}
+    assert rivals(found, costs)[-1] != overfitted
+    assert rivals([], {}) == []
+
+
+def test_rivals_are_chosen_on_the_agents_episodes_and_more() -> None:
+    assert Settings((TOY,)).rival_episodes == 64
+    with pytest.raises(ValueError, match=r"rival_episodes must be an integer in 16\.\.\d+, got 15"):
+        Settings((TOY,), rival_episodes=15)
 
 
 def test_a_rerun_takes_up_what_is_there(built: Path, trace: Path) -> None:
@@ -147,6 +175,22 @@ def test_conditions_change_what_they_say() -> None:
             field.name for field in system.observations.fields
         ]
     json.dumps([dict(case.overrides) for case in cases(env_id)])  # plain values
+
+
+@pytest.mark.parametrize(
+    ("env_id", "title"),
+    [
+        ("ebatch/EPUR-Translation-v0", "burst ratio x2 (10 -> 20), sojourn x2 (32 -> 64)"),
+        ("ebatch/EPUR-Bursts-v0", "burst ratio x2 (20 -> 40), sojourn x2 (64 -> 128)"),
+        ("ebatch/V100-Shift-v0", "mmpp arrivals, not poisson: burst ratio 10, sojourn 32"),
+    ],
+)
+def test_the_title_says_what_is_changed_about_the_bursts(env_id: str, title: str) -> None:
+    (case,) = [case for case in cases(env_id) if case.name == "bursts"]
+    assert case.title == title
+    arrivals = ebatch_env.make_system(env_id, **case.overrides).workload.arrivals  # type: ignore[attr-defined]
+    for name, value in (("burst ratio", arrivals.burst_ratio), ("sojourn", arrivals.sojourn)):
+        assert re.search(rf"{name} (x2 \(\d+ -> )?{value:g}\b", title)
 
 
 @pytest.mark.parametrize("env_id", sorted(SCENARIOS))

@@ -138,6 +138,15 @@ def _shipped(values: dict[str, Any]) -> dict[str, Any]:
         (lambda v: v["validation"].update(ebatch=0.1), f"{TOY}, validation: ebatch is 0.1 in the files and "),
         (lambda v: v.update(rivals=["ebatch", "greedy"]), f"{TOY}: rivals"),
         (
+            lambda v: v["choice"]["costs"].update(ebatch=0.1),
+            f"{TOY}, validation: choice.costs.ebatch is 0.1 in the files and ",
+        ),
+        (
+            lambda v: v["choice"]["costs"].pop("ebatch"),
+            f"{TOY}, validation: choice.costs.ebatch is 'nothing' in the files",
+        ),
+        (lambda v: v["choice"].update(episodes=64), f"{TOY}, validation: choice.episodes is 64 in the files and 5 "),
+        (
             lambda v: v["scenario"]["parts"].update(load="0" * 16),
             f"{TOY}: scenario: parts.load is '0000000000000000' in ",
         ),
@@ -178,6 +187,30 @@ def test_changed_weights_are_caught(copied: Copy) -> None:
     assert result.exit_code == 1
     assert "the file is damaged or another" in result.stderr
     assert "stands" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda s: s["metrics"]["cost"].update(iqm=0.5), "scores.metrics.cost.iqm is "),
+        (lambda s: s["metrics"]["slo_miss"].update(high=0.5), "scores.metrics.slo_miss.high is "),
+        (lambda s: s.update(episodes=64), "scores.episodes is 4 by the records and 64 on the card "),
+        (lambda s: s.update(seed=0), "scores.seed is 1000000 by the records and 0 on the card "),
+        (lambda s: s.clear(), "scores.episodes is 4 by the records and 'nothing' on the card "),
+    ],
+)
+def test_changed_scores_on_a_shipped_card_are_caught(
+    change: Callable[[dict[str, Any]], Any], line: str, copied: Copy
+) -> None:
+    folder = copied("shipped")
+    (path,) = (folder / "shipped").glob("*.json")
+    card = json.loads(path.read_text())
+    change(card["scores"])
+    path.write_text(json.dumps(card))
+    label = _shipped(json.loads((folder / "scoreboard.json").read_text()))["shipped"]["label"]
+    (found,) = check(folder, sample=0).mismatches
+    assert found.startswith(f"{TOY}: {label}: {line}")
+    assert found.endswith(f"on the card {path.name}")
 
 
 def test_weights_swapped_together_with_their_card_are_caught(copied: Copy) -> None:

@@ -59,7 +59,14 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             Scenario(
                 "ebatch/EPUR-Speech-v0",
                 "DeepSpeech2 (GRU 5x800) on E-PUR: utterances of 1-33 s in quiet hours, and how long to wait for company",
-                {"accelerator": "epur", "network": "DeepSpeech2", "workload": "speech-bursty", "load": 0.1, **_QUIET},
+                {
+                    "accelerator": "epur",
+                    "network": "DeepSpeech2",
+                    "workload": "speech-bursty",
+                    "load": 0.1,
+                    "requests": 256,
+                    **_QUIET,
+                },
             ),
             Scenario(
                 "ebatch/TPU-Translation-v0",

@@ -70,12 +70,19 @@ wheel: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/generate.py
 
-# The command's own budget for every policy; more candidates for `linear`, which has a hundred weights.
+# The command's own budget for every policy, on more episodes where they differ much; more candidates for `linear`, which has a
+# hundred weights.
+VARIED := ebatch/Machines-v0 ebatch/V100-Shift-v0
+RULES = $(foreach name,$(filter-out agents,$(POLICIES)),--policy $(name)) --processes 2 --out $(TUNED)
+LINEAR = --policy linear --processes 2 --out $(TUNED)
 tune: $(VENV)/.light
-	$(BIN)/ebatch tune $(foreach id,$(IDS) $(MORE_IDS),--env $(id)) $(foreach name,$(filter-out agents,$(POLICIES)),--policy $(name)) \
-	  --processes 2 --out $(TUNED)
-	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy cap --policy constant --out $(TUNED)
-	$(BIN)/ebatch tune $(foreach id,$(IDS) $(MORE_IDS),--env $(id)) --policy linear --trials 4000 --processes 2 --out $(TUNED)
+	$(BIN)/ebatch tune $(RULES) $(foreach id,$(filter-out $(VARIED),$(IDS) $(MORE_IDS)),--env $(id))
+	$(BIN)/ebatch tune $(RULES) $(foreach id,$(VARIED),--env $(id)) --episodes 64
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy constant --out $(TUNED)
+	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy cap --trials 512 --out $(TUNED)  # one cap in 32 is any good
+	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter-out $(VARIED) %Speech-v0,$(IDS) $(MORE_IDS)),--env $(id)) --trials 2000
+	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(VARIED),--env $(id)) --trials 800 --episodes 64
+	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter %Speech-v0,$(IDS)),--env $(id)) --trials 800
 
 # How far tuned E-BATCH is from what is possible, on every scenario: docs/headroom.md. The weights of `linear` are those that
 # `make tune` found.

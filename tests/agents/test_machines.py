@@ -60,7 +60,9 @@ def test_each_row_is_masked_as_on_its_machine(model: Any, tmp_path: Path) -> Non
     alone = ebatch_env.make_system(ID, requests=24, accelerator="epur", time_step_levels=LEVELS)
     assert np.array_equal(load(exported, alone).predict(rows[::3])[0], acted[0][::3])
     with pytest.raises(ValueError, match="transfer=true"):
-        load(exported, ebatch_env.make_system(ID, accelerator=["epur", "tpu-baseline", "v100"], time_step_levels=LEVELS))
+        load(
+            exported, ebatch_env.make_system(ID, accelerator=["epur", "tpu-baseline", "v100"], time_step_levels=LEVELS)
+        )
 
 
 def test_time_is_discounted_in_latencies_of_the_machine() -> None:

@@ -28,7 +28,7 @@ from tests.agents.conftest import CHANGES
 ID = "ebatch/Machines-v0"
 FLEET = ebatch_env.make_system(ID, requests=24, max_decisions=200)
 LEVELS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, None]  # E-PUR's end at 16, TPU's at 32
-CHANGED = {**CHANGES["maskable_ppo"], "n_envs": 6, "n_epochs": 1}
+CHANGED = {**CHANGES["maskable_ppo"], "n_envs": 6, "n_epochs": 1, "teacher": None}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,10 @@ def test_loads_lengths_of_episodes_and_flat_actions_do_not_matter() -> None:
             r"controls must be \['time_steps', 'admit', 'joins', 'order', 'shed'\]",
         ),
         ({"time_step_levels": [1, 2]}, r"levels of time_steps must be \[1, 2, 4, 8, 16, 0\], as trained, got \[1, 2\]"),
-        ({"objective": {"miss": 7.0}}, r"observation constant 'weight_miss' must be 0.8, as trained; transfer=true"),
+        (
+            {"objective": {**SCENARIOS[TOY].keywords["objective"], "miss": 7.0}},
+            r"observation constant 'weight_miss' must be 0.8, as trained; transfer=true",
+        ),
         ({"lengths_known": False}, "observation constant 'lengths_known' must be 1, as trained"),
         (
             {"workload": {"lengths": {"kind": "uniform", "low": 1, "high": 6}, "arrivals": {"kind": "poisson"}}},

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ebatch_agents.runs import MAX_SEED, Folder
-from ebatch_agents.training import Evaluation, make_run, train
+from ebatch_agents.training import make_run, train
+from ebatch_agents.watch import Evaluation
 from ebatch_env.errors import check_integer, fail
 from ebatch_env.scoring.pool import in_any_order
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +19,16 @@ from ebatch_agents import checkpoint
 from ebatch_agents.algorithms import algorithm, hyperparameters, with_schedules
 from ebatch_agents.discount import TimedVecEnv, discount_by_time
 from ebatch_agents.imitation import Imitated, check_teacher, imitate
-from ebatch_agents.policy import SB3Policy
 from ebatch_agents.runs import EPISODES, EVALUATIONS, Folder, Run
 from ebatch_agents.speed import Speed, free_vec_env, measure
+from ebatch_agents.watch import Evaluation, Watch
 from ebatch_env.environment.sb3 import EBatchVecEnv
 from ebatch_env.errors import check_number, fail, needs_extra
 from ebatch_env.scenarios import scenario
-from ebatch_env.scoring.files import whole_file, write_json
 from ebatch_env.scoring.policy import Policy, make_policy
-from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import VALIDATION_SEED
 
-CHECKPOINT_SHARE = 0.03  # the most of a training's time that checkpoints take
-PROGRESS_S = 1.0
 SPEED_SHARE = 0.03  # of a training's decisions that each repeat of the measurement of its speed takes
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluation on the validation episodes.
-
-    Attributes:
-        decisions: that the model had learnt from.
-        cost: mean over the episodes; infinite if one was truncated, as work left undone costs nothing.
-        costs: of each episode.
-    """
-
-    decisions: int
-    cost: float
-    costs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -226,7 +206,7 @@ def _learn(
     resume: bool,
     tensorboard: bool,
     checkpoint_s: float | None,
-) -> tuple[_Watch, Imitated | None]:
+) -> tuple[Watch, Imitated | None]:
     """All of a training but its beginning and its end, in a folder that is its own."""
     go_on = folder is not None and folder.prepare(resume=resume)
     imitated = None
@@ -235,7 +215,7 @@ def _learn(
         env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)
-    watch = _Watch(run, env, folder, checkpoint_s)
+    watch = Watch(run, env, folder, checkpoint_s)
     if go_on:
         assert folder is not None
         content = checkpoint.read(folder.checkpoint)
@@ -279,108 +259,13 @@ def _speed(run: Run, trained: BaseAlgorithm, checkpoint_s: float | None, *, keep
             model.learning_starts, model.exploration_schedule = 0, _never
         if not free:
             kept = Folder(Path(place), run) if keep else None
-            return model, _Watch(replace(run, evaluations=0), env, kept, checkpoint_s)
+            return model, Watch(replace(run, evaluations=0), env, kept, checkpoint_s)
         lengths = [info["l"] for info in trained.ep_info_buffer or ()]
         free_vec_env(env, max(1, round(float(np.mean(lengths)))) if lengths else None)
         return model, None
 
     with tempfile.TemporaryDirectory() as place:
         return measure(make, max(1, int(run.steps * SPEED_SHARE)))
-
-
-class _Watch(BaseCallback):
-    """Evaluates, keeps the best model, writes checkpoints and progress: all of it between rollouts."""
-
-    def __init__(self, run: Run, env: EBatchVecEnv, folder: Folder | None, checkpoint_s: float | None) -> None:
-        super().__init__()
-        self.run = run
-        self.env = env
-        self.folder = folder
-        self.evaluations: list[Evaluation] = []
-        self._checkpoint_s = checkpoint_s
-        self._saved_at = self._told_at = -math.inf
-        self._saving = 0.0  # seconds the last checkpoint took
-        self._earlier = self._evaluating = 0.0  # seconds
-        self._begun = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Time trained so far, earlier parts included and evaluations left out."""
-        return self._earlier + time.perf_counter() - self._begun - self._evaluating
-
-    def resume(self, notes: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint noted."""
-        self.evaluations = [Evaluation(e["decisions"], e["cost"], tuple(e["costs"])) for e in notes["evaluations"]]
-        self._earlier = float(notes["seconds"])
-        self._begun = time.perf_counter()
-
-    def _on_step(self) -> bool:
-        now = time.perf_counter()
-        if now - self._told_at >= PROGRESS_S:
-            self._told_at = now
-            self._tell()
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self._due():
-            self._evaluate()
-        least = self._saving / CHECKPOINT_SHARE if self._checkpoint_s is None else self._checkpoint_s
-        if time.perf_counter() - self._saved_at >= least:
-            self._save()
-
-    def finish(self) -> None:
-        """After the last rollout."""
-        if self.run.evaluations and self.evaluations[-1].decisions < self.model.num_timesteps:
-            self._evaluate()
-        if self.folder is not None:
-            with whole_file(self.folder.last) as part:
-                self.model.save(part)
-        self._save()
-        self._tell()
-
-    def _due(self) -> bool:
-        """Whether the next of the evenly spaced evaluations has come."""
-        if not self.run.evaluations:
-            return False
-        return self.model.num_timesteps * self.run.evaluations >= self.run.steps * self._slots()
-
-    def _slots(self) -> int:
-        """How many of the evenly spaced evaluations there have been, those left out because a rollout is long counted."""
-        if not self.evaluations:
-            return 0
-        return 1 + self.evaluations[-1].decisions * self.run.evaluations // self.run.steps
-
-    def _evaluate(self) -> None:
-        begun = time.perf_counter()
-        system = self.env.system
-        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.run.episodes)
-        played = play(system, SB3Policy(self.model, system), seeds)
-        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
-        better = all(cost < found.cost for found in self.evaluations)
-        found = Evaluation(self.model.num_timesteps, cost, tuple(metrics.cost for metrics in played))
-        self.evaluations.append(found)
-        self.logger.record("evaluation/cost", cost)
-        if self.folder is not None:
-            if better:
-                with whole_file(self.folder.best) as part:
-                    self.model.save(part)
-            write_json(self.folder.evaluations, [asdict(found) for found in self.evaluations])
-        self._evaluating += time.perf_counter() - begun
-
-    def _save(self) -> None:
-        if self.folder is None:
-            return
-        notes = {"evaluations": [asdict(found) for found in self.evaluations], "seconds": self.seconds}
-        begun = time.perf_counter()
-        checkpoint.save(self.folder.checkpoint, self.model, self.env, notes)
-        self._saved_at = time.perf_counter()
-        self._saving = self._saved_at - begun
-
-    def _tell(self) -> None:
-        if self.folder is None:
-            return
-        best = min((found.cost for found in self.evaluations), default=None)
-        write_json(self.folder.progress, {"decisions": self.model.num_timesteps, "of": self.run.steps, "best": best})
 
 
 def _never(remaining: float) -> float:

@@ -41,8 +41,9 @@ def whole_waves(table: CostTable, time_steps: int, tolerance: float) -> Int64Arr
 class FullWaves(Baseline):
     """Closed batches that fill whole waves where many wait, E-BATCH with one T where few do.
 
-    Source: ours, read off the agents that learnt ``ebatch/EPUR-Bursts-v0``. GPU programmers know the effect as wave
-    quantization (NVIDIA, Matrix Multiplication Background User's Guide): work that fills a wave by half takes a whole one.
+    Source: ours, read off agents that learnt the bursts of ``ebatch/EPUR-Translation-v0``. GPU programmers know the effect
+    as wave quantization (NVIDIA, Matrix Multiplication Background User's Guide): work that fills a wave by half takes a
+    whole one.
     Mapping: T = ``time_steps``. The edges of the waves come from the machine's step times at that T, see `whole_waves`.
     With no lane busy and more waiting than the whole waves within reach hold, start these and no more, without joins.
     Otherwise all enter and join. Once the oldest waiting request has less slack than ``drain`` nobody enters while a lane

@@ -235,8 +235,9 @@ def _run(study: _Study) -> Tuned:
     }
     spent = [_decisions(trial) for trial in ended]
     while _affordable(study, spent) > (number := len(spent)):
-        # A sampler of its own for each trial: what it draws depends on the trials before, not on interruptions.
-        search.sampler = optuna.samplers.TPESampler(seed=study.seed + number)
+        # A sampler of its own for each trial: what it draws depends on the trials before, not on interruptions. Nor, without
+        # the constant liar, on an interrupted trial, which runs for ever.
+        search.sampler = optuna.samplers.TPESampler(seed=study.seed + number, constant_liar=False)
         if number == 0:
             search.enqueue_trial({knob.name: knob.default for knob in knobs})
         trial = search.ask()

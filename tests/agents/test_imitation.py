@@ -144,7 +144,7 @@ def test_the_copy_stays_unsure_by_the_share_of_noise() -> None:
 
 
 def test_the_critic_learns_what_follows_when_the_copy_explores() -> None:
-    bursts = "ebatch/EPUR-Bursts-v0"
+    bursts = "ebatch/EPUR-Translation-v0"
     model, env = make_model(make_run(bursts, "ppo", changes={"n_envs": 16}))
     teacher = make_policy("early-drop", env.system, bursts)
     imitate(model, env, teacher, 8192)

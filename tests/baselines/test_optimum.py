@@ -94,7 +94,7 @@ def test_bad_input(call: Any, message: str) -> None:
 
 def test_the_queue_scenario_is_a_batch_queue(scenario_system: Any) -> None:
     policy = OptimalQueue(scenario_system("ebatch/Queue-v0", 16))
-    assert policy.solution.mean_s == pytest.approx(EXACT["affine"][0], rel=1e-5)
+    assert policy.solution.mean_s == pytest.approx(EXACT["doubling"][0], rel=1e-5)
     assert not_a_batch_queue(policy.system) == ""
 
 

@@ -17,7 +17,7 @@ from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import TUNING_SEED
 from ebatch_env.simulator.plan import Order
 
-BURSTS = "ebatch/EPUR-Bursts-v0"
+BURSTS = "ebatch/EPUR-Translation-v0"
 
 
 def stairs(width: int, load_s: float, lanes: int = 6) -> CostTable:

@@ -22,8 +22,9 @@ from ebatch_env.scenarios import scenario
 ID = "ebatch/Machines-v0"
 SMALL = {**scenario(ID).keywords, "requests": 40}
 ALONE = {name: value for name, value in SMALL.items() if name != "accelerator"}
-EPUR, TPU = (System.build(accelerator=name, **ALONE) for name in ("epur", "tpu"))
-OWN = {"epur": EPUR, "tpu": TPU}
+OWN = {name: System.build(accelerator=name, **ALONE) for name in ("epur", "tpu", "v100")}
+EVERY = set(OWN)
+TWO = {**SMALL, "accelerator": ["epur", "tpu"]}
 
 
 def random_actions(space: Any, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -37,18 +38,19 @@ def name_of(dynamics: Dynamics, e: int = 0) -> str:
 def test_what_the_machines_share_and_what_each_has() -> None:
     fleet = ebatch_env.make_system(ID)
     assert isinstance(fleet, Fleet)
-    epur, tpu = fleet.machines
-    assert fleet.actions.levels["time_steps"].tolist() == [1, 2, 4, 8, 16, 32, 0]
-    assert epur.actions.legal["time_steps"].tolist() == [True] * 5 + [False, True]
-    assert tpu.actions.legal["time_steps"].all()
+    epur, tpu, v100 = fleet.machines
+    assert fleet.actions.levels["time_steps"].tolist() == [*(2**n for n in range(13)), 0]
+    assert epur.actions.legal["time_steps"].tolist() == [True] * 5 + [False] * 8 + [True]  # to 24 steps
+    assert tpu.actions.legal["time_steps"].tolist() == [True] * 6 + [False] * 7 + [True]  # to 38
+    assert v100.actions.legal["time_steps"].all()
     assert fleet.actions.legal["time_steps"].all()
-    assert epur.actions.space == tpu.actions.space == fleet.actions.space
+    assert epur.actions.space == tpu.actions.space == v100.actions.space == fleet.actions.space
     assert epur.observations.space == fleet.observations.space
-    for machine, own in zip(fleet.machines, (EPUR, TPU), strict=True):
+    for machine, own in zip(fleet.machines, OWN.values(), strict=True):
         assert machine.saturation == own.saturation
-        assert machine.deadline_s == own.deadline_s == 4.0 * machine.saturation.latency_s
+        assert machine.deadline_s == own.deadline_s == 16.0 * machine.saturation.latency_s
         assert np.array_equal(machine.constants, own.constants)
-    assert (fleet.network.name, fleet.lanes, fleet.requests, fleet.load) == ("MNMT", 64, 1024, (0.8, 0.8))
+    assert (fleet.network.name, fleet.lanes, fleet.requests, fleet.load) == ("MNMT", 64, 1024, (0.15, 0.15))
     assert (fleet.deadline, fleet.objective, fleet.lengths_known) == (tpu.deadline, tpu.objective, True)
     assert fleet.mean_length == tpu.mean_length
     assert np.array_equal(fleet.mix_edges, tpu.mix_edges)
@@ -62,13 +64,13 @@ def test_one_machine_in_a_list_is_that_machine() -> None:
 
 
 def test_levels_of_ones_own_stay_in_their_order() -> None:
-    fleet = build_system(**SMALL, time_step_levels=[None, 30, 4])
+    fleet = build_system(**TWO, time_step_levels=[None, 30, 4])
     assert fleet.actions.levels["time_steps"].tolist() == [0, 30, 4]
     assert [machine.actions.legal["time_steps"].tolist() for machine in fleet.machines] == [
         [True, False, True],
         [True, True, True],
     ]
-    fixed = build_system(**SMALL, controls=["admit"], plan={"time_steps": 30})
+    fixed = build_system(**TWO, controls=["admit"], plan={"time_steps": 30})
     assert fixed.actions.levels["time_steps"].tolist() == [30]
     assert fixed.actions.controls == ("admit",)
 
@@ -130,7 +132,7 @@ def test_lane_i_is_the_single_environment_seeded_seed_plus_i(mode: AutoresetMode
             observation, _ = vector.reset(options={"reset_mask": over})
             for i in np.flatnonzero(over):
                 assert np.array_equal(singles[i].reset()[0], observation[i])
-    assert seen == {"epur", "tpu"}
+    assert seen == EVERY
 
 
 def test_sb3_lanes_are_the_single_environment() -> None:
@@ -152,10 +154,10 @@ def test_sb3_lanes_are_the_single_environment() -> None:
             seen.add(name_of(single.dynamics))
             assert np.array_equal(alone, observation[i])
     assert episodes > 3
-    assert seen == {"epur", "tpu"}
-    env.set_options([{"machine": "tpu"}, {"machine": 0}, {}])
+    assert seen == EVERY
+    env.set_options([{"machine": "tpu"}, {"machine": 0}, {"machine": "v100"}])
     env.reset()
-    assert env.dynamics.on[:2].tolist() == [1, 0]
+    assert env.dynamics.on.tolist() == [1, 0, 2]
 
 
 def test_an_episode_is_the_same_trace_on_the_machine_alone() -> None:
@@ -181,7 +183,7 @@ def test_an_episode_is_the_same_trace_on_the_machine_alone() -> None:
             total += reward
         assert info["episode_metrics"] == other[4]["episode_metrics"]
         seen.add(own.accelerator.name)
-    assert seen == {"epur", "tpu"}
+    assert seen == EVERY
 
 
 def test_machines_are_drawn_evenly_and_by_the_seed_alone() -> None:
@@ -191,7 +193,7 @@ def test_machines_are_drawn_evenly_and_by_the_seed_alone() -> None:
         dynamics.restart(np.arange(600), Streams([seeding.np_random(seed)[0] for seed in range(600)]))
     assert np.array_equal(first.on, again.on)
     assert np.array_equal(first.observation, again.observation)
-    assert 240 < first.on.sum() < 360  # six standard deviations are 73
+    assert (np.abs(np.bincount(first.on) - 200) < 60).all()  # of three machines; five standard deviations are 58
     drawn = [fleet.draw_machine(seeding.np_random(seed)[0]) for seed in range(600)]
     assert first.on.tolist() == drawn
 
@@ -202,7 +204,7 @@ def test_observations_show_the_machine_and_are_read_with_its_scales() -> None:
     layout = env.system.observations
     on = layout.machine_of(observation)
     assert on.tolist() == env.dynamics.on.tolist()
-    assert set(on.tolist()) == {0, 1}
+    assert set(on.tolist()) == {0, 1, 2}
     assert layout.machine_of(observation[0]).shape == ()
     for _ in range(5):
         observation, *_ = env.step(np.array([[0, 7, 1, 0, 0]] * 6))
@@ -214,19 +216,19 @@ def test_observations_show_the_machine_and_are_read_with_its_scales() -> None:
         assert layout.read(observation[e], "max_time_steps") == pytest.approx(own.table.max_time_steps, rel=1e-4)
     assert np.isnan(layout.fields[layout.index["last_duration"]].scale)
     assert layout.fields[layout.index["queue_length"]].scale == 64.0
-    assert "| squash | 0.0967028 / 0.0388652 |" in layout.markdown()
+    assert "| squash | 0.0967028 / 0.0388652 / 0.00478439 |" in layout.markdown()
 
 
 def test_masks_and_limits_are_those_of_the_machine() -> None:
     env = EBatchEnv(**SMALL)
     at_32 = env.system.actions.levels["time_steps"].tolist().index(32)
     ran = {}
-    for name in ("epur", "tpu"):
+    for name in OWN:
         _, info = env.reset(seed=1, options={"machine": name})
-        assert bool(info["action_mask"][0][at_32]) == (name == "tpu")
+        assert bool(info["action_mask"][0][at_32]) == (name != "epur")
         *_, info = env.step(np.array([at_32, 7, 1, 0, 0]))
         ran[name] = env.dynamics.systems.i[0, 17]
-    assert ran == {"epur": 24, "tpu": 32}  # what is masked and chosen all the same is capped
+    assert ran == {"epur": 24, "tpu": 32, "v100": 32}  # what is masked and chosen all the same is capped
 
 
 def test_a_machine_can_be_asked_for() -> None:
@@ -242,7 +244,7 @@ def test_a_machine_can_be_asked_for() -> None:
         env.reset(seed=seed, options={"trace": trace})
         seen.add(name_of(env.dynamics))
         assert env.dynamics.systems.i[0, 0] == 3
-    assert seen == {"epur", "tpu"}
+    assert seen == EVERY
     vector = EBatchVectorEnv(5, **SMALL)
     vector.reset(seed=0, options={"machine": 1})
     assert vector.dynamics.on.tolist() == [1] * 5
@@ -251,8 +253,8 @@ def test_a_machine_can_be_asked_for() -> None:
     for single, e in zip(singles, range(3), strict=True):
         single.reset(seed=e, options={"trace": trace})
     assert vector.dynamics.on.tolist() == [*(int(single.dynamics.on[0]) for single in singles), 1, 1]
-    for wrong in ("abacus", 2, -1, True, 0.5, ["tpu"]):
-        with pytest.raises(ValueError, match=r"options\['machine'\] must be one of \['epur', 'tpu'\]"):
+    for wrong in ("abacus", 3, -1, True, 0.5, ["tpu"]):
+        with pytest.raises(ValueError, match=r"options\['machine'\] must be one of \['epur', 'tpu', 'v100'\]"):
             env.reset(options={"machine": wrong})
     alone = EBatchEnv(accelerator="tpu", **ALONE)
     alone.reset(seed=0, options={"machine": "tpu"})
@@ -279,7 +281,7 @@ def test_work_that_python_draws_begins_on_drawn_machines_too() -> None:
                 alone, _ = single.reset()
             assert np.array_equal(alone, observation[i])
         seen |= set(vector.dynamics.on.tolist())
-    assert seen == {0, 1}
+    assert seen == {0, 1, 2}
 
 
 def test_gymnasium_accepts_it() -> None:

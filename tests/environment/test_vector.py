@@ -43,7 +43,7 @@ def test_lane_i_is_the_single_environment_seeded_seed_plus_i(env_id, threads):
         assert np.array_equal(alone, observation[i])
         assert np.array_equal(np.concatenate(alone_info["action_mask"]), info["action_mask"][i])
     rng, episodes = np.random.default_rng(0), 0
-    for _ in range(150):
+    for _ in range(250):
         actions = rng.integers(0, vector.single_action_space.nvec, size=(lanes, vector.single_action_space.nvec.size))
         observation, reward, terminated, truncated, info = vector.step(actions)
         for i, single in enumerate(singles):

@@ -25,7 +25,8 @@ from ebatch_env.scoring.tuning import tune
 ID = "ebatch/Machines-v0"
 SMALL = {"requests": 48}
 FLEET = ebatch_env.make_system(ID, **SMALL)
-ALONE = [ebatch_env.make_system(ID, **SMALL, accelerator=name) for name in ("epur", "tpu")]
+NAMES = ("epur", "tpu", "v100")
+ALONE = [ebatch_env.make_system(ID, **SMALL, accelerator=name) for name in NAMES]
 POLICIES = (
     "ebatch",
     "clipper-aimd",
@@ -85,7 +86,7 @@ def test_one_row_and_wrong_shapes() -> None:
         with pytest.raises(ValueError, match="observation must be of shape"):
             policy.predict(wrong)
     flat = ebatch_env.make_system(ID, **SMALL, flat_actions=True)
-    assert make_policy("ebatch", flat).predict(rows)[0].shape == (2,)
+    assert make_policy("ebatch", flat).predict(rows)[0].shape == (3,)
 
 
 def test_a_baseline_takes_one_machine() -> None:
@@ -122,7 +123,7 @@ def test_an_episode_scores_as_the_same_trace_on_the_machine_alone(name: str) -> 
             start, over = np.zeros(1, bool), bool(dynamics.terminated[0])
         assert dynamics.metrics(0) == metrics
         assert set(metrics.energy_parts) == {*own.table.parts, "static"}
-    assert used == {0, 1}
+    assert used == {0, 1, 2}
 
 
 def test_evaluation_keeps_its_records(tmp_path: Path) -> None:
@@ -131,10 +132,10 @@ def test_evaluation_keeps_its_records(tmp_path: Path) -> None:
     assert records == evaluate(ID, ["ebatch", "greedy"], out=tmp_path, num_envs=1, **keywords)
     drawn = [FLEET.machines[FLEET.draw_machine(seeding.np_random(seed)[0])].accelerator.name for seed in range(30, 35)]
     assert [record.machine for record in records] == drawn * 2
-    assert set(drawn) == {"epur", "tpu"}
+    assert set(drawn) == set(NAMES)
 
 
-def test_one_set_of_knobs_is_tuned_over_both_machines() -> None:
+def test_one_set_of_knobs_is_tuned_over_all_machines() -> None:
     (found,) = tune(ID, ["cellular"], trials=3, episodes=4, seed=50, overrides=SMALL)
     assert set(found.knobs) == {knob.name for knob in make_policy("cellular", FLEET.machines[0]).knobs}  # type: ignore[attr-defined]
     costs = [m.cost for m in play(FLEET, make_policy("cellular", FLEET, knobs=found.knobs), range(50, 54))]
@@ -142,7 +143,7 @@ def test_one_set_of_knobs_is_tuned_over_both_machines() -> None:
     assert found.cost <= found.default_cost
 
 
-def test_both_machines_are_in_the_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_machine_is_in_the_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
     def stored(*machines: str) -> str:
         system = build_system(system_keywords(ID, {**SMALL, "accelerator": list(machines)}))
         spec = PolicySpec.parse("greedy")
@@ -159,20 +160,20 @@ def test_both_machines_are_in_the_fingerprints(monkeypatch: pytest.MonkeyPatch) 
     for part in ("machine", "reference", "hold_s"):
         assert version.parts[part] not in {other.parts[part] for other in alone.values()}
     entry = scenario(ID)
-    changed = type(entry)(ID, "", {**entry.keywords, "accelerator": ["epur", "tpu-baseline"]})
+    changed = type(entry)(ID, "", {**entry.keywords, "accelerator": ["epur", "tpu-baseline", "v100"]})
     monkeypatch.setattr("ebatch_env.compatibility.scenario", lambda env_id: changed)
     with pytest.raises(ValueError, match=r"machine, reference, hold_s.* differ|machine, .*reference.* differ"):
         version.check()
 
 
-def test_what_was_trained_on_both_fits_each() -> None:
+def test_what_was_trained_on_all_fits_each() -> None:
     interface = Interface.of(FLEET)
     again = Interface.from_dict(json.loads(json.dumps(interface.to_dict())))
     assert again == interface
-    assert len(interface.others) == 1
+    assert len(interface.others) == 2
     again.check(FLEET)
     levels = {"time_step_levels": [*FLEET.actions.levels["time_steps"][:-1].tolist(), None]}
-    for name in ("epur", "tpu"):
+    for name in NAMES:
         alone = ebatch_env.make_system(ID, **levels, accelerator=name)
         again.check(alone)
         assert Interface.of(alone).observation_fingerprint != interface.observation_fingerprint
@@ -181,7 +182,7 @@ def test_what_was_trained_on_both_fits_each() -> None:
         Interface.of(alone).check(FLEET, transfer=True)
     with pytest.raises(ValueError, match="levels of time_steps must be"):
         again.check(ALONE[0])
-    other = ebatch_env.make_system(ID, **levels, accelerator=["epur", "tpu-baseline"])
+    other = ebatch_env.make_system(ID, **levels, accelerator=["epur", "tpu-baseline", "v100"])
     with pytest.raises(ValueError, match="as trained; transfer=true"):
         again.check(other)
 

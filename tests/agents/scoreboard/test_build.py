@@ -40,8 +40,8 @@ def test_records_are_those_of_evaluate(built: Path) -> None:
     assert list(dict.fromkeys(record.policy for record in records)) == labels
     assert {"random", "serial"}.isdisjoint(labels)
     assert [record for record in records if record.policy == "ebatch"] == evaluate(TOY, ["ebatch"], SMALL["episodes"])
-    far = [record for record in board.records[TOY, "load-0.4"] if record.policy == "ebatch"]
-    assert far == evaluate(TOY, ["ebatch"], SMALL["transfer_episodes"], overrides={"load": 0.4})
+    far = [record for record in board.records[TOY, "load-0.6"] if record.policy == "ebatch"]
+    assert far == evaluate(TOY, ["ebatch"], SMALL["transfer_episodes"], overrides={"load": 0.6})
     assert {record.seed for record in board.records[TOY, "validation"]} == {VALIDATION_SEED + n for n in range(5)}
 
 
@@ -155,7 +155,7 @@ def test_every_scenario_has_an_algorithm() -> None:
 
 
 def test_conditions_change_what_they_say() -> None:
-    env_id = "ebatch/EPUR-Translation-v0"
+    env_id = "ebatch/TPU-Translation-v0"
     system = ebatch_env.make_system(env_id)
     found = {case.name: ebatch_env.make_system(env_id, **case.overrides) for case in cases(env_id)}
     assert [found[f"load-{load}"].load for load in ("0.4", "0.6", "1", "1.2")] == [(x, x) for x in (0.4, 0.6, 1.0, 1.2)]
@@ -180,8 +180,8 @@ def test_conditions_change_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("env_id", "title"),
     [
-        ("ebatch/EPUR-Translation-v0", "burst ratio x2 (10 -> 20), sojourn x2 (32 -> 64)"),
-        ("ebatch/EPUR-Bursts-v0", "burst ratio x2 (20 -> 40), sojourn x2 (64 -> 128)"),
+        ("ebatch/TPU-Translation-v0", "burst ratio x2 (10 -> 20), sojourn x2 (32 -> 64)"),
+        ("ebatch/EPUR-Translation-v0", "burst ratio x2 (20 -> 40), sojourn x2 (64 -> 128)"),
         ("ebatch/V100-Shift-v0", "mmpp arrivals, not poisson: burst ratio 10, sojourn 32"),
     ],
 )
@@ -218,7 +218,7 @@ def test_the_trace_is_played_at_the_scenarios_load(built: Path) -> None:
     board = read(built)
     case = board.values["scenarios"][TOY]["cases"]["trace"]
     assert (case["title"], case["trace"]["name"]) == ("requests of day.csv", "day.csv")
-    assert case["overrides"]["load"] == 0.8
+    assert case["overrides"]["load"] == 0.4
     assert case["policies"]["maskable_ppo"]["against"]["ebatch"]["probability"]["value"] >= 0
     assert {record.requests for record in board.records[TOY, "trace"]} == {16}
 

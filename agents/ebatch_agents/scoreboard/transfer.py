@@ -15,7 +15,8 @@ from ebatch_env.scoring.jobs import build_system, is_whole_trace, system_keyword
 from ebatch_env.simulator import kernel as k
 from ebatch_env.workloads import MMPP, Workload
 
-LOADS = (0.4, 0.6, 1.0, 1.2)
+# Of the scenario's load, or of the ends of its range that lie on that side.
+LOAD_FACTORS = (0.5, 0.75, 1.25, 1.5)
 # Unidirectional networks of another shape, tried in this order, and how many of them are played.
 NETWORKS = ("BYSDNE", "ShowTell", "MNMT", "DeepSpeech2")
 NETWORKS_PLAYED = 2
@@ -54,7 +55,9 @@ def cases(env_id: str, trace: Path | None = None) -> list[Case]:
         OSError: it cannot be opened.
     """
     system = build_system(system_keywords(env_id))
-    found = [Case(f"load-{load:g}", f"load {load:g}", {"load": load}) for load in LOADS if system.load != (load, load)]
+    low, high = system.load
+    loads = [float(f"{(low if factor < 1.0 else high) * factor:.3g}") for factor in LOAD_FACTORS]
+    found = [Case(f"load-{load:g}", f"load {load:g}", {"load": load}) for load in loads]
     found += [*_bursts(system), _lengths(system), *_networks(env_id, system)]
     if trace is not None:
         load = list(system.load) if system.load[0] != system.load[1] else system.load[0]

@@ -74,7 +74,7 @@ def test_on_a_clone_the_shipped_agents_do(copied: Copy, built: Path, monkeypatch
         ("cost", "", "maskable_ppo-seed1", "maskable_ppo.metrics.cost.mean is "),
         ("latency_p50_s", "", "greedy", "greedy.metrics.latency_p50_s.mean is "),
         ("decisions", "", "greedy", "greedy.decisions is "),
-        ("cost", "load-0.6", "ebatch", "ebatch.metrics.cost.mean is "),
+        ("cost", "load-0.5", "ebatch", "ebatch.metrics.cost.mean is "),
         ("cost", "validation", "ebatch", "ebatch is "),
     ],
 )
@@ -107,12 +107,12 @@ def test_a_record_swapped_behind_the_checksum_is_caught(copied: Copy, built: Pat
 
 def test_records_of_strangers_and_changed_maps_are_caught(copied: Copy) -> None:
     folder = copied("shipped")
-    change_record(folder, "load-0.6", "ebatch", 1, "episode", lambda value: 0)
+    change_record(folder, "load-0.5", "ebatch", 1, "episode", lambda value: 0)
     for episode in range(4):
         change_record(folder, "", "greedy", episode, "policy", lambda value: "grredy")
     change_json(folder, lambda values: _shipped(values)["learned"]["policies"]["ebatch"]["levels"]["joins"].reverse())
     lines = check(folder, sample=None).mismatches
-    assert f"{TOY}, load-0.6: not every policy has a record of episode 0, or one has two" in lines
+    assert f"{TOY}, load-0.5: not every policy has a record of episode 0, or one has two" in lines
     assert f"{TOY}: grredy has records and is neither agent nor baseline" in lines
     assert any(line.startswith(f"{TOY}: learned: policies.ebatch.levels.joins[0] is ") for line in lines), lines
 
@@ -130,10 +130,10 @@ def _shipped(values: dict[str, Any]) -> dict[str, Any]:
             f"{TOY}: maskable_ppo.metrics.cost.iqm is 0.5 in the files and ",
         ),
         (
-            lambda v: v["cases"]["load-0.6"]["policies"]["maskable_ppo"]["against"]["ebatch"]["probability"].update(
+            lambda v: v["cases"]["load-0.5"]["policies"]["maskable_ppo"]["against"]["ebatch"]["probability"].update(
                 low=0.9
             ),
-            f"{TOY}, load-0.6: maskable_ppo.against.ebatch.probability.low is 0.9 in the files and ",
+            f"{TOY}, load-0.5: maskable_ppo.against.ebatch.probability.low is 0.9 in the files and ",
         ),
         (lambda v: v["validation"].update(ebatch=0.1), f"{TOY}, validation: ebatch is 0.1 in the files and "),
         (lambda v: v.update(rivals=["ebatch", "greedy"]), f"{TOY}: rivals"),

@@ -80,9 +80,9 @@ tune: $(VENV)/.light
 	$(BIN)/ebatch tune $(RULES) $(foreach id,$(VARIED),--env $(id)) --episodes 64
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy greedy --policy constant --out $(TUNED)
 	$(BIN)/ebatch tune --env ebatch/Queue-v0 --policy cap --trials 512 --out $(TUNED)  # one cap in 32 is any good
-	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter-out $(VARIED) %Speech-v0,$(IDS) $(MORE_IDS)),--env $(id)) --trials 2000
+	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter-out $(VARIED) %Speech-v0,$(IDS) $(MORE_IDS)),--env $(id)) --trials 4000
 	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(VARIED),--env $(id)) --trials 800 --episodes 64
-	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter %Speech-v0,$(IDS)),--env $(id)) --trials 800
+	$(BIN)/ebatch tune $(LINEAR) $(foreach id,$(filter %Speech-v0,$(IDS)),--env $(id)) --trials 256
 
 # How far tuned E-BATCH is from what is possible, on every scenario: docs/headroom.md. The weights of `linear` are those that
 # `make tune` found.

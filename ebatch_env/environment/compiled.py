@@ -28,8 +28,9 @@ from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
-from ebatch_env.workloads import compiled, lengths, modulated
-from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw, uniform
+from ebatch_env.workloads import compiled, generators, lengths, modulated
+from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
+from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
 SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
 N_STATE = 43  # fields the kernel writes; the machine's constants follow
@@ -183,7 +184,7 @@ def _write_mask(i, masks, out):
 
 
 @njit(**INLINED)
-def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
+def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
     if e + 2 < high:  # the counters and sets
         n = e + 2
@@ -196,8 +197,8 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         prefetch(track[n], 0)
         for place in range(0, min(3 * lanes_.shape[2], 256), 16):
             prefetch(lanes_[n, 0], place)
-        for place in range(0, min(2 * endss.shape[2], 256), 16):
-            prefetch(endss[n, 0], place)
+        for place in range(ris.shape[2], min(links_.shape[1], ris.shape[2] + 256), 16):
+            prefetch(links_[n], place)
     if e + 1 < high:  # what they point to: requests about to arrive, and those whose deadline is next
         n = e + 1
         place = is_[n, k.NEXT]
@@ -205,7 +206,7 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         prefetch(rfs[n, k.ARRIVAL], place + 8)
         prefetch(ris[n, k.LENGTH], place)
         prefetch(ris[n, k.LENGTH], place + 16)
-        prefetch(ris[n, k.LATER], place)
+        prefetch(links_[n], place)
         place = is_[n, k.DUE]
         prefetch(rfs[n, k.DEADLINE], place)
         prefetch(rfs[n, k.DEADLINE], place + 8)
@@ -217,8 +218,8 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
 
 @njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
-    e, count, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
-    streams, settings, rates, values, cdf, guide, draws,
+    e, count, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
+    addresses, settings, rates, values, cdf, guide, draws,
 ):  # fmt: skip
     """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
 
@@ -227,18 +228,20 @@ def _begin_one(
     """
     machines = machine.shape[0]
     if choose and machines > 1:
-        on[e] = np.int64(uniform(streams[e]) * machines)
+        chance, state = uniform(addresses[e], open_stream(addresses[e]))
+        close_stream(addresses[e], state)
+        on[e] = np.int64(chance * machines)
     m = known(on[e])
     status = DRAWN
     if count == 0:
         count = np.int64(settings[m, REQUESTS])
         status = draw(
-            count, streams[e], settings[m], rates, values, cdf, guide, draws,
+            count, addresses[e], settings[m], rates, values, cdf, guide, draws,
             rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
         )  # fmt: skip
     f = fs[e]
     k.begin(
-        count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers[m], machine[m], bins
+        count, f, is_[e], lanes_[e], rfs[e], ris[e], links_[e], bitss[e], levels, hists[e], layers[m], machine[m], bins
     )
     track[e] = 0.0
     track[e, SEEN_CLOCK] = f[k.CLOCK]
@@ -270,7 +273,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def restart(
-        which, counts, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms,
+        which, counts, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track, scales, forms,
         masks, constants, streams, settings, rates, values, cdf, guide, draws, observation, mask,
     ):  # fmt: skip
         """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
@@ -284,7 +287,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         for place in range(which.size):
             e = which[place]
             drawn &= _begin_one(
-                e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
             m = known(on[e])
@@ -296,7 +299,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def work(
-        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j,
+        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j,
         alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
         final_mask, scratch, marks, times, passes, plan, draws, flags,
     ):  # fmt: skip
@@ -328,7 +331,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             restarts = control[RESTARTS] > 0
             skip = uint8_row(control[SKIP], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
-            streams = uint64_table(control[STREAMS], n, 3)
+            streams = uint64_table(control[STREAMS], n, 4)
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
@@ -336,7 +339,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
-                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
+                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
                 if skip[e] == LEAVE:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
@@ -353,7 +356,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     result = k.EMPTIED
                     if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[m, MAX_DECISIONS]:
                         result = k.decide(
-                            plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
+                            plan, f, i, lanes, rf, ri, links_[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
                             machine[m], bins, scratch, marks, times, passes,
                         )  # fmt: skip
                     energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
@@ -374,7 +377,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 while True:
                     if anew:
                         drawn &= _begin_one(
-                            e, 0, True, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                            e, 0, True, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip
                         m = known(on[e])
@@ -435,4 +438,6 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     return restart, work, publish, wait_for_all
 
 
-restart, work, publish, wait_for_all = _compile(checksum(atomics, errors, observations, compiled, lengths, modulated))
+restart, work, publish, wait_for_all = _compile(
+    checksum(atomics, errors, observations, compiled, generators, lengths, modulated)
+)

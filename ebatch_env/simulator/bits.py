@@ -51,6 +51,16 @@ def bit_length(typing: Any, word: Any) -> Any:
 
 
 @intrinsic
+def count(typing: Any, word: Any) -> Any:
+    """Bits set in a uint64, as int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
 def known(typing: Any, place: Any) -> Any:
     """``place`` itself, an index that is never negative: spares the check for one that counts from the end."""
 
@@ -98,38 +108,43 @@ def clear(bits, section, r):
 @njit(**INLINED)
 def fill_range(bits, section, first, end):
     """Put first..end-1, at least one, into a set."""
-    low, high = first >> 6, (end - 1) >> 6
-    for word in range(low, high + 1):
-        mask = FULL
-        if word == low:
-            mask &= FULL << np.uint64(first & 63)
-        if word == high:
-            mask &= FULL >> np.uint64(63 - ((end - 1) & 63))
-        bits[known(section + word)] |= mask
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        bits[known(section + word)] |= _between(first, end, word)
+
+
+@njit(**INLINED)
+def count_range(bits, section, first, end):
+    """How many of first..end-1, at least one, are in a set."""
+    members = 0
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        members += count(bits[known(section + word)] & _between(first, end, word))
+    return members
+
+
+@njit(**INLINED)
+def _between(first, end, word):
+    """Of the members first..end-1 those in a word that holds any, as bits."""
+    low, high = max(first - (word << 6), 0), min(end - (word << 6), 64)
+    return (FULL << np.uint64(low)) & (FULL >> np.uint64(64 - high))
 
 
 # --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any ---------------------------------------
 @njit(**INLINED)
 def tree_add(bits, levels, p):
-    """Put ``p`` in."""
+    """Put ``p`` in. No look at what is there already: a branch that goes either way costs more than a few levels."""
     for level in range(levels.size - 1):
-        word = known(levels[level] + (p >> 6))
-        before = bits[word]
-        bits[word] = before | (ONE << np.uint64(p & 63))
-        if before != ZERO:
-            return
+        bits[known(levels[level] + (p >> 6))] |= ONE << np.uint64(p & 63)
         p >>= 6
 
 
 @njit(**INLINED)
-def tree_remove(bits, levels, p):
-    """Take ``p`` out."""
+def tree_remove(bits, levels, p, gone):
+    """Take member ``p`` out if it is ``gone``: free of branches, as `tree_add`."""
     for level in range(levels.size - 1):
         word = known(levels[level] + (p >> 6))
-        after = bits[word] & ~(ONE << np.uint64(p & 63))
+        after = bits[word] & ~(np.uint64(gone) << np.uint64(p & 63))
         bits[word] = after
-        if after != ZERO:
-            return
+        gone = after == ZERO
         p >>= 6
 
 

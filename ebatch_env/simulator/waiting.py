@@ -19,6 +19,7 @@ from ebatch_env.simulator.bits import (
     ZERO,
     bit,
     clear,
+    count_range,
     fill_range,
     known,
     lowest,
@@ -39,7 +40,14 @@ def sections(bits, levels, lanes):
 
 
 @njit(**INLINED)
-def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
+def lists(links, ri):
+    """Where in ``links`` the first places and the last places of the lists of waiting requests begin, by length."""
+    firsts = ri.shape[1]
+    return known(firsts), known((links.size + firsts) >> 1)
+
+
+@njit(**INLINED)
+def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, bins):
     """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
     first = known(i[NEXT])
     r = first
@@ -47,7 +55,7 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
     if not arrival <= until:  # NaN behind the last one
         return 0.0
     ordered = machine[ORDERED] > 0
-    spare = ri.shape[1] - 1
+    lasts = lists(links, ri)[1]
     steps = 0
     arrivals = 0.0
     after = 0.0
@@ -58,11 +66,9 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
         after += arrival - origin
         i[known(MIX + bins[length])] += 1
         if ordered:
-            last = known(ends[LAST, length])
-            ri[LATER, last] = r
-            ri[LATER, r] = -1
-            ends[LAST, length] = r
-            ends[FIRST, length] = r if last == spare else ends[FIRST, length]
+            links[known(links[lasts + length])] = r
+            links[r] = -1
+            links[lasts + length] = r
             tree_add(bits, levels, length)
         r += 1
         arrival = rf[ARRIVAL, known(r)]
@@ -75,20 +81,21 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
 
 
 @njit(**INLINED)
-def _unlink(r, length, i, ri, ends, bits, waiting, levels):
-    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it."""
-    later = np.int64(ri[LATER, r])
-    if i[SHED] > 0:
-        while later >= 0 and bit(bits, waiting, later) == 0:
-            later = np.int64(ri[LATER, later])
-    empty = later < 0
-    ends[FIRST, length] = later
-    ends[LAST, length] = ri.shape[1] - 1 if empty else ends[LAST, length]
-    word = length >> 6
-    left = bits[word] & ~(np.uint64(empty) << np.uint64(length & 63))
-    bits[word] = left
-    if left == ZERO and empty:
-        tree_remove(bits, levels, length)
+def _unlink(r, length, shed, ri, links, bits, waiting, levels):
+    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it.
+
+    ``shed`` says whether there may be such.
+    """
+    firsts, lasts = lists(links, ri)
+    later = np.int64(links[r])
+    if shed:
+        # One condition, so that the end of the list is no branch of its own: for -1 the bit is that of a lane.
+        while (later >= 0) & (bit(bits, waiting, later) == 0):
+            later = np.int64(links[known(later)])
+    links[firsts + length] = later
+    last = np.int64(links[lasts + length])
+    links[lasts + length] = last ^ ((last ^ (firsts + length)) & (later >> 63))  # an empty list's is its first place
+    tree_remove(bits, levels, length, later < 0)
 
 
 @njit(**INLINED)
@@ -105,19 +112,19 @@ def oldest(i, bits, waiting):
 
 
 @njit(**INLINED)
-def _choose(order, anchor, i, ends, bits, waiting, levels):
+def _choose(order, anchor, i, links, firsts, bits, waiting, levels):
     """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
     if order == SHORTEST:
-        return known(ends[FIRST, tree_next(bits, levels, 0)])
+        return np.int64(links[firsts + known(tree_next(bits, levels, 0))])
     if order == SIMILAR:
         above = tree_next(bits, levels, anchor)
         below = tree_previous(bits, levels, anchor - 1)
         if below < 0:
-            return known(ends[FIRST, above])
-        shorter = known(ends[FIRST, below])
+            return np.int64(links[firsts + known(above)])
+        shorter = np.int64(links[firsts + known(below)])
         if above < 0:
             return shorter
-        longer = known(ends[FIRST, above])
+        longer = np.int64(links[firsts + known(above)])
         more, less = above - anchor, anchor - below
         return longer if more < less or (more == less and longer < shorter) else shorter
     return oldest(i, bits, waiting)
@@ -125,16 +132,17 @@ def _choose(order, anchor, i, ends, bits, waiting, levels):
 
 @njit(**INLINED)
 def enter(
-    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
-    ends_at, marks, done, done_at, n_done,
+    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+    marks, done, done_at, n_done,
 ):  # fmt: skip
     """Move ``count`` waiting requests into the lowest free lanes.
 
     Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
-    ``marks``, counted in ``ends_at``, and in ``done``. Returns the number in ``done``.
+    ``marks``, and in ``done``. Returns the number in ``done``.
     """
     free, waiting, _ = sections(bits, levels, lanes.shape[1])
-    ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    firsts = lists(links, ri)[0]
+    ordered, record, shed = machine[ORDERED] > 0, machine[RECORD] > 0, i[SHED] > 0
     anchor = ri[LENGTH, oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
     word = free
     words = (lanes.shape[1] + 63) >> 6
@@ -143,29 +151,28 @@ def enter(
     late = i[WAIT_LATE]
     swept = f[SWEPT]
     for _ in range(count):
-        r = _choose(order, anchor, i, ends, bits, waiting, levels)
+        r = known(_choose(order, anchor, i, links, firsts, bits, waiting, levels))
         length = known(ri[LENGTH, r])
         clear(bits, waiting, r)
         if ordered:
-            _unlink(r, length, i, ri, ends, bits, waiting, levels)
+            _unlink(r, length, shed, ri, links, bits, waiting, levels)
         steps += length
         arrivals += rf[ARRIVAL, r]
         i[known(MIX + bins[length])] -= 1
         if late > 0:
             late -= rf[DEADLINE, r] <= swept
-        members = bits[word]
+        members = bits[known(word)]
         while members == ZERO:
-            word = known(word + 1)
-            members = bits[word]
+            word += 1
+            members = bits[known(word)]
         lane = known(((word - free) << 6) + lowest(members))
-        bits[word] = members & (members - ONE)
+        bits[known(word)] = members & (members - ONE)
         end = length + steps_done
         lanes[REQUEST, lane] = r
         lanes[LEFT, lane] = end
         lanes[TOTAL, lane] = length
         if register and end <= planned:
             end = known(end)
-            ends_at[end] += 1
             marks[known(end * words + (lane >> 6))] |= ONE << np.uint64(lane & 63)
             done[known(n_done)] = r
             done_at[known(n_done)] = end
@@ -181,13 +188,13 @@ def enter(
 
 
 @njit(**INLINED)
-def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins):
+def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
     _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
     lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
     in_order = i[DUE_SORTED] > 0
-    enough = t + alone[known(ends.shape[1] - 1 if lengths_known else 1)]
+    enough = t + alone[known(alone.size - 1 if lengths_known else 1)]
     dropped = 0
     steps = 0
     arrivals = 0.0
@@ -211,8 +218,8 @@ def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins)
                 i[SHED] += 1  # from now on lists may hold requests that were shed
                 clear(bits, waiting, r)
                 clear(bits, unresolved, r)
-                if ordered and ends[FIRST, length] == r:
-                    _unlink(r, length, i, ri, ends, bits, waiting, levels)
+                if ordered and links[lists(links, ri)[0] + length] == r:
+                    _unlink(r, length, True, ri, links, bits, waiting, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
                 i[MIX + bins[length]] -= 1
@@ -234,15 +241,20 @@ def sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
     t = f[CLOCK]
     k = known(i[DUE])
     n = i[REQUESTS]
-    in_order = i[DUE_SORTED] > 0
     missed, late = 0, 0
-    while k < n:
-        r = k if in_order else known(ri[DUE_ORDER, k])
-        if rf[DEADLINE, r] > t:
-            break
-        k += 1
-        missed += bit(bits, unresolved, r)
-        late += bit(bits, waiting, r)
+    if i[DUE_SORTED] > 0:
+        first = k
+        while k < n and rf[DEADLINE, known(k)] <= t:
+            k += 1
+        if k > first:
+            missed = count_range(bits, unresolved, first, k)
+            late = count_range(bits, waiting, first, k)
+    else:
+        while k < n and rf[DEADLINE, known(ri[DUE_ORDER, known(k)])] <= t:
+            r = known(ri[DUE_ORDER, known(k)])
+            k += 1
+            missed += bit(bits, unresolved, r)
+            late += bit(bits, waiting, r)
     i[MISSED] += missed
     i[STEP_MISSED] += missed
     i[WAIT_LATE] += late

@@ -26,7 +26,7 @@ from ebatch_env.environment.atomics import (
 )
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, known, prefetch
+from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, copy_from, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
 from ebatch_env.workloads import compiled, generators, lengths, modulated
 from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
@@ -171,16 +171,14 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     for m in range(N_STATE):
         x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
         out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
-    for m in range(N_STATE, out.size):
-        out[m] = constants[m]
+    copy_from(constants, N_STATE, out)
 
 
 @njit(**INLINED)
 def _write_mask(i, masks, out):
     nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
     row = 1 if nothing_to_wait_for else 0
-    for m in range(out.size):
-        out[m] = masks[row, m]
+    copy_from(masks[row], 0, out)
 
 
 @njit(**INLINED)

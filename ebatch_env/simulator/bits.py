@@ -76,6 +76,36 @@ def known(typing: Any, place: Any) -> Any:
 
 
 @intrinsic
+def rarely(typing: Any, condition: Any) -> Any:
+    """``condition`` itself: what follows from it should not take registers from what else the loop does."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        flag = ir.IntType(1)
+        kind = ir.FunctionType(flag, [flag, flag])
+        expect = cgutils.get_or_insert_function(builder.module, kind, "llvm.expect.i1")
+        return builder.call(expect, [context.cast(builder, arguments[0], signature.args[0], types.boolean), flag(0)])
+
+    return types.boolean(condition), generate
+
+
+@intrinsic
+def copy_from(typing: Any, row: Any, first: Any, target: Any) -> Any:
+    """``target[first:] = row[first:]`` for rows of one type and size."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, aim = (context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 2))
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        places = [builder.bitcast(builder.gep(array.data, [arguments[1]]), byte) for array in (aim, source)]
+        count = builder.sub(builder.extract_value(source.shape, 0), arguments[1])
+        kind = ir.FunctionType(ir.VoidType(), [byte, byte, word, ir.IntType(1)])
+        move = cgutils.get_or_insert_function(builder.module, kind, "llvm.memcpy.p0.p0.i64")
+        builder.call(move, [*places, builder.mul(count, source.itemsize), ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64, target), generate
+
+
+@intrinsic
 def prefetch(typing: Any, row: Any, place: Any) -> Any:
     """Ask for the cache line of ``row[place]``, which may lie outside the array: a hint that computes nothing."""
 
@@ -131,21 +161,28 @@ def _between(first, end, word):
 # --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any ---------------------------------------
 @njit(**INLINED)
 def tree_add(bits, levels, p):
-    """Put ``p`` in. No look at what is there already: a branch that goes either way costs more than a few levels."""
+    """Put ``p`` in."""
     for level in range(levels.size - 1):
-        bits[known(levels[level] + (p >> 6))] |= ONE << np.uint64(p & 63)
+        word = known(levels[level] + (p >> 6))
+        before = bits[word]
+        bits[word] = before | (ONE << np.uint64(p & 63))
+        if before != ZERO:
+            return
         p >>= 6
 
 
 @njit(**INLINED)
 def tree_remove(bits, levels, p, gone):
-    """Take member ``p`` out if it is ``gone``: free of branches, as `tree_add`."""
-    for level in range(levels.size - 1):
-        word = known(levels[level] + (p >> 6))
-        after = bits[word] & ~(np.uint64(gone) << np.uint64(p & 63))
-        bits[word] = after
-        gone = after == ZERO
+    """Take member ``p`` out if it is ``gone``, without a branch on that."""
+    after = bits[known(p >> 6)] & ~(np.uint64(gone) << np.uint64(p & 63))
+    bits[known(p >> 6)] = after
+    level = 1
+    while after == ZERO and level < levels.size - 1:
         p >>= 6
+        word = known(levels[level] + (p >> 6))
+        after = bits[word] & ~(ONE << np.uint64(p & 63))
+        bits[word] = after
+        level += 1
 
 
 @njit(**INLINED)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, rarely
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
@@ -227,7 +227,7 @@ def _run_round(
     middle_s = machine[MIDDLE_S]  # s, the layers in between
     steps = 0
     for s in range(1, planned + 1):
-        if joins and busy < n_lanes and admitted < limit:
+        if rarely(joins and busy < n_lanes and admitted < limit):
             arrived_after += arrive(b, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
             more = min(n_lanes - busy, limit - admitted, i[WAITING])
             if more > 0:

@@ -66,9 +66,10 @@ def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, b
         after += arrival - origin
         i[known(MIX + bins[length])] += 1
         if ordered:
-            links[known(links[lasts + length])] = r
-            links[r] = -1
-            links[lasts + length] = r
+            place = known(lasts + length)
+            links[known(links[place])] = r
+            links[known(r)] = -1
+            links[place] = r
             tree_add(bits, levels, length)
         r += 1
         arrival = rf[ARRIVAL, known(r)]
@@ -87,15 +88,17 @@ def _unlink(r, length, shed, ri, links, bits, waiting, levels):
     ``shed`` says whether there may be such.
     """
     firsts, lasts = lists(links, ri)
-    later = np.int64(links[r])
+    later = np.int64(links[known(r)])
     if shed:
         # One condition, so that the end of the list is no branch of its own: for -1 the bit is that of a lane.
         while (later >= 0) & (bit(bits, waiting, later) == 0):
             later = np.int64(links[known(later)])
-    links[firsts + length] = later
-    last = np.int64(links[lasts + length])
-    links[lasts + length] = last ^ ((last ^ (firsts + length)) & (later >> 63))  # an empty list's is its first place
-    tree_remove(bits, levels, length, later < 0)
+    empty = later < 0
+    links[known(firsts + length)] = later
+    # The last place of an empty list is its first one. The last place of length 0, which there is not, takes what is
+    # written if it is not empty: a branch would be wrong every third time.
+    links[known(lasts + length * empty)] = firsts + length
+    tree_remove(bits, levels, length, empty)
 
 
 @njit(**INLINED)
@@ -115,16 +118,16 @@ def oldest(i, bits, waiting):
 def _choose(order, anchor, i, links, firsts, bits, waiting, levels):
     """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
     if order == SHORTEST:
-        return np.int64(links[firsts + known(tree_next(bits, levels, 0))])
+        return np.int64(links[known(firsts + tree_next(bits, levels, 0))])
     if order == SIMILAR:
         above = tree_next(bits, levels, anchor)
         below = tree_previous(bits, levels, anchor - 1)
         if below < 0:
-            return np.int64(links[firsts + known(above)])
-        shorter = np.int64(links[firsts + known(below)])
+            return np.int64(links[known(firsts + above)])
+        shorter = np.int64(links[known(firsts + below)])
         if above < 0:
             return shorter
-        longer = np.int64(links[firsts + known(above)])
+        longer = np.int64(links[known(firsts + above)])
         more, less = above - anchor, anchor - below
         return longer if more < less or (more == less and longer < shorter) else shorter
     return oldest(i, bits, waiting)
@@ -194,11 +197,14 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
     t = f[CLOCK]
     lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
     in_order = i[DUE_SORTED] > 0
-    enough = t + alone[known(alone.size - 1 if lengths_known else 1)]
+    doubtful = i[WAITING] > 0
+    longest = alone.size - 1 if lengths_known else 1
+    if ordered and doubtful:
+        longest = tree_previous(bits, levels, longest)
+    enough = t + alone[known(longest)]
     dropped = 0
     steps = 0
     arrivals = 0.0
-    doubtful = i[WAITING] > 0
     word = known(i[HEAD] >> 6)
     last = (i[NEXT] - 1) >> 6
     while doubtful and word <= last:
@@ -207,7 +213,7 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
             r = known((word << 6) + lowest(members))
             members &= members - ONE
             deadline = rf[DEADLINE, r]
-            if enough <= deadline:  # even the longest sequence would make it
+            if enough <= deadline:  # even the longest of them would make it
                 if in_order:
                     doubtful = False
                     break

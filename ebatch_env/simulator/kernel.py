@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, rarely
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, prefetch, rarely
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
@@ -209,7 +209,9 @@ def _run_round(
             members ^= flag
             left = known(left_of[lane])
             marks[known(left * words + word)] |= flag
-            done[known(n_done)] = request_of[lane]
+            r = request_of[lane]
+            prefetch(rf[DEADLINE], r)  # looked at when the round is over
+            done[known(n_done)] = r
             done_at[known(n_done)] = left
             n_done += 1
     joins = plan[PLAN_JOINS] > 0 and notifies and not whole

@@ -115,22 +115,22 @@ def oldest(i, bits, waiting):
 
 
 @njit(**INLINED)
-def _choose(order, anchor, i, links, firsts, bits, waiting, levels):
-    """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
+def _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels):
+    """The waiting request that ``order`` takes next, and its length; there is one. ``anchor`` is a length."""
+    if order == FIRST_COME:
+        r = oldest(i, bits, waiting)
+        return r, np.int64(ri[LENGTH, r])
     if order == SHORTEST:
-        return np.int64(links[known(firsts + tree_next(bits, levels, 0))])
-    if order == SIMILAR:
+        length = tree_next(bits, levels, 0)
+    else:
         above = tree_next(bits, levels, anchor)
-        below = tree_previous(bits, levels, anchor - 1)
-        if below < 0:
-            return np.int64(links[known(firsts + above)])
-        shorter = np.int64(links[known(firsts + below)])
-        if above < 0:
-            return shorter
-        longer = np.int64(links[known(firsts + above)])
-        more, less = above - anchor, anchor - below
-        return longer if more < less or (more == less and longer < shorter) else shorter
-    return oldest(i, bits, waiting)
+        length = tree_previous(bits, levels, anchor - 1)
+        if above >= 0:
+            more, less = above - anchor, anchor - length
+            earlier = links[known(firsts + above)] < links[known(firsts + max(length, 0))]
+            if length < 0 or more < less or (more == less and earlier):
+                length = above
+    return np.int64(links[known(firsts + length)]), length
 
 
 @njit(**INLINED)
@@ -154,8 +154,8 @@ def enter(
     late = i[WAIT_LATE]
     swept = f[SWEPT]
     for _ in range(count):
-        r = known(_choose(order, anchor, i, links, firsts, bits, waiting, levels))
-        length = known(ri[LENGTH, r])
+        r, length = _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels)
+        r, length = known(r), known(length)
         clear(bits, waiting, r)
         if ordered:
             _unlink(r, length, shed, ri, links, bits, waiting, levels)

@@ -1,8 +1,9 @@
 """Requests on their way into the lanes: arrivals, the queue and its orders, shedding, deadlines.
 
 Waiting requests are bits, in order of arrival. If another order than that is possible, those of one length also form a
-list; whatever the order of service, the next request is the first of some list. Only shedding takes requests from
-inside a list; it leaves them linked, and they are passed over when their turn comes.
+list; whatever the order of service, the next request is the first of some list. Only shedding, and only if the deadlines
+are not in the order of arrival, takes requests from inside a list; it leaves them linked, and they are passed over when
+their turn comes.
 
 Argument names are those of `layout`; ``waiting`` and the like say where in ``bits`` a set begins (`sections`).
 """
@@ -82,18 +83,20 @@ def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, b
 
 
 @njit(**INLINED)
-def _unlink(r, length, shed, ri, links, bits, waiting, levels):
+def _unlink(r, length, stale, ri, links, bits, waiting, levels):
     """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it.
 
-    ``shed`` says whether there may be such.
+    ``stale`` says whether there may be such: not if deadlines are in the order of arrival, since then shedding takes
+    the first ones of each length.
     """
     firsts, lasts = lists(links, ri)
     later = np.int64(links[known(r)])
-    if shed:
-        # One condition, so that the end of the list is no branch of its own: for -1 the bit is that of a lane.
-        while (later >= 0) & (bit(bits, waiting, later) == 0):
+    # Not `later < 0`: what is chosen next depends on this, and ``r`` is further away than the end of the list.
+    empty = links[known(lasts + length)] == r
+    if stale:
+        while later >= 0 and bit(bits, waiting, later) == 0:
             later = np.int64(links[known(later)])
-    empty = later < 0
+        empty = later < 0
     links[known(firsts + length)] = later
     # The last place of an empty list is its first one. The last place of length 0, which there is not, takes what is
     # written if it is not empty: a branch would be wrong every third time.
@@ -145,7 +148,8 @@ def enter(
     """
     free, waiting, _ = sections(bits, levels, lanes.shape[1])
     firsts = lists(links, ri)[0]
-    ordered, record, shed = machine[ORDERED] > 0, machine[RECORD] > 0, i[SHED] > 0
+    ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    stale = i[SHED] > 0 and i[DUE_SORTED] == 0
     anchor = ri[LENGTH, oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
     word = free
     words = (lanes.shape[1] + 63) >> 6
@@ -158,7 +162,7 @@ def enter(
         r, length = known(r), known(length)
         clear(bits, waiting, r)
         if ordered:
-            _unlink(r, length, shed, ri, links, bits, waiting, levels)
+            _unlink(r, length, stale, ri, links, bits, waiting, levels)
         steps += length
         arrivals += rf[ARRIVAL, r]
         i[known(MIX + bins[length])] -= 1
@@ -225,7 +229,7 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
                 clear(bits, waiting, r)
                 clear(bits, unresolved, r)
                 if ordered and links[lists(links, ri)[0] + length] == r:
-                    _unlink(r, length, True, ri, links, bits, waiting, levels)
+                    _unlink(r, length, not in_order, ri, links, bits, waiting, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
                 i[MIX + bins[length]] -= 1

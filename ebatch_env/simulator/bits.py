@@ -158,17 +158,19 @@ def _between(first, end, word):
     return (FULL << np.uint64(low)) & (FULL >> np.uint64(64 - high))
 
 
-# --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any ---------------------------------------
+# --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any. Level 0 begins at word 0. --------------
 @njit(**INLINED)
 def tree_add(bits, levels, p):
     """Put ``p`` in."""
-    for level in range(levels.size - 1):
+    before = bits[known(p >> 6)]
+    bits[known(p >> 6)] = before | (ONE << np.uint64(p & 63))
+    level = 1
+    while before == ZERO and level < levels.size - 1:
+        p >>= 6
         word = known(levels[level] + (p >> 6))
         before = bits[word]
         bits[word] = before | (ONE << np.uint64(p & 63))
-        if before != ZERO:
-            return
-        p >>= 6
+        level += 1
 
 
 @njit(**INLINED)
@@ -187,33 +189,41 @@ def tree_remove(bits, levels, p, gone):
 
 @njit(**INLINED)
 def tree_next(bits, levels, p):
-    """The smallest member >= p, -1: none."""
-    for level in range(levels.size - 1):
+    """The smallest member >= p, which there could be; -1: none."""
+    word = p >> 6
+    found = bits[known(word)] & (FULL << np.uint64(p & 63))
+    level = 0
+    while found == ZERO:
+        p = word + 1
         word = p >> 6
-        if levels[level] + word >= levels[level + 1]:
+        level += 1
+        if level == levels.size - 1 or levels[level] + word >= levels[level + 1]:
             return -1
         found = bits[known(levels[level] + word)] & (FULL << np.uint64(p & 63))
-        if found != ZERO:
-            p = (word << 6) + lowest(found)
-            for below in range(level - 1, -1, -1):
-                p = (p << 6) + lowest(bits[known(levels[below] + p)])
-            return p
-        p = word + 1
-    return -1
+    p = (word << 6) + lowest(found)
+    while level > 0:
+        level -= 1
+        p = (p << 6) + lowest(bits[known(levels[level] + p)])
+    return p
 
 
 @njit(**INLINED)
 def tree_previous(bits, levels, p):
-    """The largest member <= p, -1: none."""
-    for level in range(levels.size - 1):
-        if p < 0:
-            return -1
-        word = p >> 6
-        found = bits[known(levels[level] + word)] & (FULL >> np.uint64(63 - (p & 63)))
-        if found != ZERO:
-            p = (word << 6) + highest(found)
-            for below in range(level - 1, -1, -1):
-                p = (p << 6) + highest(bits[known(levels[below] + p)])
-            return p
+    """The largest member <= p, which there could be, or -1; -1: none."""
+    if p < 0:
+        return -1
+    word = p >> 6
+    found = bits[known(word)] & (FULL >> np.uint64(63 - (p & 63)))
+    level = 0
+    while found == ZERO:
         p = word - 1
-    return -1
+        word = p >> 6
+        level += 1
+        if level == levels.size - 1 or p < 0:
+            return -1
+        found = bits[known(levels[level] + word)] & (FULL >> np.uint64(63 - (p & 63)))
+    p = (word << 6) + highest(found)
+    while level > 0:
+        level -= 1
+        p = (p << 6) + highest(bits[known(levels[level] + p)])
+    return p

@@ -26,7 +26,7 @@ from ebatch_env.environment.atomics import (
 )
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, copy_from, known, prefetch
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, bit_length, copy_from, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
 from ebatch_env.workloads import compiled, generators, lengths, modulated
 from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
@@ -53,8 +53,9 @@ WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
 CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
-GROUP = 4095  # lanes counted at a time: a counter of 12 bits holds them
-FIVE, TWELVE, SIX_BITS = np.uint64(5), np.uint64(12), np.uint64(63)
+HALF = 2048  # of the most lanes there may be: a counter of 12 bits holds so many
+COUNT_ALL = np.uint64(sum(1 << 6 * b for b in range(END_BINS)))  # 1 in each of the counters of 6 bits
+EVEN = np.uint64(sum(0x3F << 6 * b for b in range(0, END_BINS, 2)))  # every other one of them
 assert END_BINS == 10
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
@@ -107,25 +108,24 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Five counters of 12 bits share a word, so
-    # that lanes are counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
+    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits; a free lane's has 32 and counts nowhere.
+    # The counters of all b share a word, and one shift adds 1 to those from the number of bits on: 32 lanes fit into
+    # counters of 6 bits, which then widen to 12.
     for b in range(END_BINS):
         out[n + b] = 0.0
-    for low in range(0, n_lanes, GROUP):
-        early, late = np.uint64(0), np.uint64(0)
-        group = left_of[low : min(low + GROUP, n_lanes)]
-        for lane in range(group.size):
-            size = np.uint64(bit_length(np.uint64(np.int64(group[lane]) - 1)))
-            early += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
-            size -= FIVE
-            late += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
-        within = 0
-        for b in range(5):
-            within += np.int64((early >> np.uint64(12 * b)) & np.uint64(0xFFF))
-            out[n + b] += within * per_lane
-        for b in range(5):
-            within += np.int64((late >> np.uint64(12 * b)) & np.uint64(0xFFF))
-            out[n + 5 + b] += within * per_lane
+    for half in range(0, n_lanes, HALF):
+        even, odd = ZERO, ZERO
+        for low in range(half, min(half + HALF, n_lanes), 32):
+            counters = ZERO
+            group = left_of[low : min(low + 32, n_lanes)]
+            for lane in range(group.size):
+                size = bit_length(np.uint32(group[lane] - np.int32(1)))
+                counters += COUNT_ALL << np.uint64(min(size, np.uint32(END_BINS)) * np.uint32(6))
+            even += counters & EVEN
+            odd += (counters >> np.uint64(6)) & EVEN
+        for b in range(0, END_BINS, 2):
+            out[n + b] += np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            out[n + b + 1] += np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most

@@ -41,13 +41,13 @@ def highest(typing: Any, word: Any) -> Any:
 
 @intrinsic
 def bit_length(typing: Any, word: Any) -> Any:
-    """Bits that a uint64 needs, 0 for 0, as int64."""
+    """Bits that a uint32 needs, 0 for 0, as uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+        return builder.sub(ir.Constant(ir.IntType(32), 32), zeros)
 
-    return types.int64(types.uint64), generate
+    return types.uint32(types.uint32), generate
 
 
 @intrinsic

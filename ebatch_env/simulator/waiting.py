@@ -203,7 +203,7 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
     in_order = i[DUE_SORTED] > 0
     doubtful = i[WAITING] > 0
     longest = alone.size - 1 if lengths_known else 1
-    if ordered and doubtful:
+    if ordered and lengths_known and doubtful:
         longest = tree_previous(bits, levels, longest)
     enough = t + alone[known(longest)]
     dropped = 0

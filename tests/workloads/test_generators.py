@@ -37,7 +37,9 @@ def test_numbers_and_state_are_those_of_numpy(source: type) -> None:
         mixed(stream_of(ours), numbers)
         for n in range(0, numbers.size, 2):
             assert (numbers[n], numbers[n + 1]) == (theirs.random(), theirs.standard_exponential())
-        assert ours.integers(10, size=5, dtype=np.int32).tolist() == theirs.integers(10, size=5, dtype=np.int32).tolist()
+        assert (
+            ours.integers(10, size=5, dtype=np.int32).tolist() == theirs.integers(10, size=5, dtype=np.int32).tolist()
+        )
         assert str(ours.bit_generator.state) == str(theirs.bit_generator.state)
 
 

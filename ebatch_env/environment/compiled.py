@@ -26,10 +26,11 @@ from ebatch_env.environment.atomics import (
 )
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.bits import COMPILED, INLINED, bit_length, known, prefetch
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, bit_length, copy_from, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
-from ebatch_env.workloads import compiled, lengths, modulated
-from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw, uniform
+from ebatch_env.workloads import compiled, generators, lengths, modulated
+from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
+from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
 SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
 N_STATE = 43  # fields the kernel writes; the machine's constants follow
@@ -52,8 +53,9 @@ WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
 CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
-GROUP = 4095  # lanes counted at a time: a counter of 12 bits holds them
-FIVE, TWELVE, SIX_BITS = np.uint64(5), np.uint64(12), np.uint64(63)
+HALF = 2048  # of the most lanes there may be: a counter of 12 bits holds so many
+COUNT_ALL = np.uint64(sum(1 << 6 * b for b in range(END_BINS)))  # 1 in each of the counters of 6 bits
+EVEN = np.uint64(sum(0x3F << 6 * b for b in range(0, END_BINS, 2)))  # every other one of them
 assert END_BINS == 10
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
@@ -106,25 +108,24 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits. Five counters of 12 bits share a word, so
-    # that lanes are counted without branches; a free lane's left - 1 has 64 bits and counts nowhere.
+    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits; a free lane's has 32 and counts nowhere.
+    # The counters of all b share a word, and one shift adds 1 to those from the number of bits on: 32 lanes fit into
+    # counters of 6 bits, which then widen to 12.
     for b in range(END_BINS):
         out[n + b] = 0.0
-    for low in range(0, n_lanes, GROUP):
-        early, late = np.uint64(0), np.uint64(0)
-        group = left_of[low : min(low + GROUP, n_lanes)]
-        for lane in range(group.size):
-            size = np.uint64(bit_length(np.uint64(np.int64(group[lane]) - 1)))
-            early += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
-            size -= FIVE
-            late += np.uint64(size < FIVE) << ((size * TWELVE) & SIX_BITS)
-        within = 0
-        for b in range(5):
-            within += np.int64((early >> np.uint64(12 * b)) & np.uint64(0xFFF))
-            out[n + b] += within * per_lane
-        for b in range(5):
-            within += np.int64((late >> np.uint64(12 * b)) & np.uint64(0xFFF))
-            out[n + 5 + b] += within * per_lane
+    for half in range(0, n_lanes, HALF):
+        even, odd = ZERO, ZERO
+        for low in range(half, min(half + HALF, n_lanes), 32):
+            counters = ZERO
+            group = left_of[low : min(low + 32, n_lanes)]
+            for lane in range(group.size):
+                size = bit_length(np.uint32(group[lane] - np.int32(1)))
+                counters += COUNT_ALL << np.uint64(min(size, np.uint32(END_BINS)) * np.uint32(6))
+            even += counters & EVEN
+            odd += (counters >> np.uint64(6)) & EVEN
+        for b in range(0, END_BINS, 2):
+            out[n + b] += np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            out[n + b + 1] += np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most
@@ -170,20 +171,18 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     for m in range(N_STATE):
         x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
         out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
-    for m in range(N_STATE, out.size):
-        out[m] = constants[m]
+    copy_from(constants, N_STATE, out)
 
 
 @njit(**INLINED)
 def _write_mask(i, masks, out):
     nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
     row = 1 if nothing_to_wait_for else 0
-    for m in range(out.size):
-        out[m] = masks[row, m]
+    copy_from(masks[row], 0, out)
 
 
 @njit(**INLINED)
-def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
+def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
     if e + 2 < high:  # the counters and sets
         n = e + 2
@@ -196,8 +195,8 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         prefetch(track[n], 0)
         for place in range(0, min(3 * lanes_.shape[2], 256), 16):
             prefetch(lanes_[n, 0], place)
-        for place in range(0, min(2 * endss.shape[2], 256), 16):
-            prefetch(endss[n, 0], place)
+        for place in range(ris.shape[2], min(links_.shape[1], ris.shape[2] + 256), 16):
+            prefetch(links_[n], place)
     if e + 1 < high:  # what they point to: requests about to arrive, and those whose deadline is next
         n = e + 1
         place = is_[n, k.NEXT]
@@ -205,7 +204,7 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
         prefetch(rfs[n, k.ARRIVAL], place + 8)
         prefetch(ris[n, k.LENGTH], place)
         prefetch(ris[n, k.LENGTH], place + 16)
-        prefetch(ris[n, k.LATER], place)
+        prefetch(links_[n], place)
         place = is_[n, k.DUE]
         prefetch(rfs[n, k.DEADLINE], place)
         prefetch(rfs[n, k.DEADLINE], place + 8)
@@ -217,8 +216,8 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, endss, bitss, track):
 
 @njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
-    e, count, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
-    streams, settings, rates, values, cdf, guide, draws,
+    e, count, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
+    addresses, settings, rates, values, cdf, guide, draws,
 ):  # fmt: skip
     """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
 
@@ -227,18 +226,20 @@ def _begin_one(
     """
     machines = machine.shape[0]
     if choose and machines > 1:
-        on[e] = np.int64(uniform(streams[e]) * machines)
+        chance, state = uniform(addresses[e], open_stream(addresses[e]))
+        close_stream(addresses[e], state)
+        on[e] = np.int64(chance * machines)
     m = known(on[e])
     status = DRAWN
     if count == 0:
         count = np.int64(settings[m, REQUESTS])
         status = draw(
-            count, streams[e], settings[m], rates, values, cdf, guide, draws,
+            count, addresses[e], settings[m], rates, values, cdf, guide, draws,
             rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
         )  # fmt: skip
     f = fs[e]
     k.begin(
-        count, f, is_[e], lanes_[e], rfs[e], ris[e], endss[e], bitss[e], levels, hists[e], layers[m], machine[m], bins
+        count, f, is_[e], lanes_[e], rfs[e], ris[e], links_[e], bitss[e], levels, hists[e], layers[m], machine[m], bins
     )
     track[e] = 0.0
     track[e, SEEN_CLOCK] = f[k.CLOCK]
@@ -270,7 +271,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def restart(
-        which, counts, choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track, scales, forms,
+        which, counts, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track, scales, forms,
         masks, constants, streams, settings, rates, values, cdf, guide, draws, observation, mask,
     ):  # fmt: skip
         """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
@@ -284,7 +285,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         for place in range(which.size):
             e = which[place]
             drawn &= _begin_one(
-                e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
             m = known(on[e])
@@ -296,7 +297,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def work(
-        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, step_s, step_j,
+        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j,
         alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
         final_mask, scratch, marks, times, passes, plan, draws, flags,
     ):  # fmt: skip
@@ -328,7 +329,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             restarts = control[RESTARTS] > 0
             skip = uint8_row(control[SKIP], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
-            streams = uint64_table(control[STREAMS], n, 3)
+            streams = uint64_table(control[STREAMS], n, 4)
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
@@ -336,7 +337,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
-                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, endss, bitss, track)
+                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
                 if skip[e] == LEAVE:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
@@ -353,7 +354,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     result = k.EMPTIED
                     if i[k.SERVED] + i[k.SHED] < requests and i[k.DECISIONS] < scales[m, MAX_DECISIONS]:
                         result = k.decide(
-                            plan, f, i, lanes, rf, ri, endss[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
+                            plan, f, i, lanes, rf, ri, links_[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
                             machine[m], bins, scratch, marks, times, passes,
                         )  # fmt: skip
                     energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
@@ -374,7 +375,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 while True:
                     if anew:
                         drawn &= _begin_one(
-                            e, 0, True, on, fs, is_, lanes_, rfs, ris, endss, bitss, levels, hists, bins, machine, layers, track,
+                            e, 0, True, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip
                         m = known(on[e])
@@ -435,4 +436,6 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     return restart, work, publish, wait_for_all
 
 
-restart, work, publish, wait_for_all = _compile(checksum(atomics, errors, observations, compiled, lengths, modulated))
+restart, work, publish, wait_for_all = _compile(
+    checksum(atomics, errors, observations, compiled, generators, lengths, modulated)
+)

@@ -24,7 +24,8 @@ from ebatch_env.metrics import EpisodeMetrics, episode_metrics
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.state import Int64Array, Machine, Scratch, Systems, pack_machine
 from ebatch_env.trace import RequestTrace
-from ebatch_env.workloads.compiled import NO_LAW, Law, StreamArray, law_of, stream_of
+from ebatch_env.workloads.compiled import NO_LAW, Law, law_of
+from ebatch_env.workloads.generators import StreamArray, stream_of
 
 __all__ = ["BEGIN", "LEAVE", "STEP", "Dynamics", "Streams"]
 
@@ -69,7 +70,7 @@ def _forms(system: System) -> npt.NDArray[np.float32]:
 
 
 class Streams(Sequence[np.random.Generator]):
-    """The generators of E systems, and where compiled code finds them: ``addresses`` uint64 (E, 3)."""
+    """The generators of E systems, and where compiled code finds them: ``addresses`` uint64 (E, 4)."""
 
     def __init__(self, rngs: Sequence[np.random.Generator]) -> None:
         self._rngs = list(rngs)
@@ -122,7 +123,7 @@ class Dynamics:
         )
         largest = max((machine.table for machine in machines), key=lambda table: table.max_time_steps)
         self.scratch = [Scratch.of(system.lanes, largest, system.requests) for _ in range(self.threads)]
-        self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.ends, s.bits, s.levels, s.hist, s.bins)
+        self._state = (s.f, s.i, s.lanes, s.rf, s.ri, s.links, s.bits, s.levels, s.hist, s.bins)
         packed = [_pack(machine, record=record) for machine in machines]
         self._machines = Machine(*(np.stack(arrays) for arrays in zip(*packed, strict=True)))
         self._track = np.zeros((n, 6))
@@ -138,7 +139,7 @@ class Dynamics:
         self._law = (np.stack([law.settings for law in known]), *known[0][1:])  # the rest is the workload's
         self._draws = np.zeros((self.threads, system.requests + known[0].draws))
         self._no_skip = np.full(n, STEP, np.uint8)
-        self._no_streams: StreamArray = np.zeros((n, 3), np.uint64)
+        self._no_streams: StreamArray = np.zeros((n, 4), np.uint64)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[2]), np.int8)
         self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)

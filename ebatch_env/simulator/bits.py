@@ -41,11 +41,21 @@ def highest(typing: Any, word: Any) -> Any:
 
 @intrinsic
 def bit_length(typing: Any, word: Any) -> Any:
-    """Bits that a uint64 needs, 0 for 0, as int64."""
+    """Bits that a uint32 needs, 0 for 0, as uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+        return builder.sub(ir.Constant(ir.IntType(32), 32), zeros)
+
+    return types.uint32(types.uint32), generate
+
+
+@intrinsic
+def count(typing: Any, word: Any) -> Any:
+    """Bits set in a uint64, as int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
@@ -63,6 +73,36 @@ def known(typing: Any, place: Any) -> Any:
         return number
 
     return types.int64(place), generate
+
+
+@intrinsic
+def rarely(typing: Any, condition: Any) -> Any:
+    """``condition`` itself: what follows from it should not take registers from what else the loop does."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        flag = ir.IntType(1)
+        kind = ir.FunctionType(flag, [flag, flag])
+        expect = cgutils.get_or_insert_function(builder.module, kind, "llvm.expect.i1")
+        return builder.call(expect, [context.cast(builder, arguments[0], signature.args[0], types.boolean), flag(0)])
+
+    return types.boolean(condition), generate
+
+
+@intrinsic
+def copy_from(typing: Any, row: Any, first: Any, target: Any) -> Any:
+    """``target[first:] = row[first:]`` for rows of one type and size."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, aim = (context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 2))
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        places = [builder.bitcast(builder.gep(array.data, [arguments[1]]), byte) for array in (aim, source)]
+        count = builder.sub(builder.extract_value(source.shape, 0), arguments[1])
+        kind = ir.FunctionType(ir.VoidType(), [byte, byte, word, ir.IntType(1)])
+        move = cgutils.get_or_insert_function(builder.module, kind, "llvm.memcpy.p0.p0.i64")
+        builder.call(move, [*places, builder.mul(count, source.itemsize), ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64, target), generate
 
 
 @intrinsic
@@ -98,70 +138,92 @@ def clear(bits, section, r):
 @njit(**INLINED)
 def fill_range(bits, section, first, end):
     """Put first..end-1, at least one, into a set."""
-    low, high = first >> 6, (end - 1) >> 6
-    for word in range(low, high + 1):
-        mask = FULL
-        if word == low:
-            mask &= FULL << np.uint64(first & 63)
-        if word == high:
-            mask &= FULL >> np.uint64(63 - ((end - 1) & 63))
-        bits[known(section + word)] |= mask
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        bits[known(section + word)] |= _between(first, end, word)
 
 
-# --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any ---------------------------------------
+@njit(**INLINED)
+def count_range(bits, section, first, end):
+    """How many of first..end-1, at least one, are in a set."""
+    members = 0
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        members += count(bits[known(section + word)] & _between(first, end, word))
+    return members
+
+
+@njit(**INLINED)
+def _between(first, end, word):
+    """Of the members first..end-1 those in a word that holds any, as bits."""
+    low, high = max(first - (word << 6), 0), min(end - (word << 6), 64)
+    return (FULL << np.uint64(low)) & (FULL >> np.uint64(64 - high))
+
+
+# --- 64-ary trees: a bit of level l + 1 says whether a word of level l has any. Level 0 begins at word 0. --------------
 @njit(**INLINED)
 def tree_add(bits, levels, p):
     """Put ``p`` in."""
-    for level in range(levels.size - 1):
+    before = bits[known(p >> 6)]
+    bits[known(p >> 6)] = before | (ONE << np.uint64(p & 63))
+    level = 1
+    while before == ZERO and level < levels.size - 1:
+        p >>= 6
         word = known(levels[level] + (p >> 6))
         before = bits[word]
         bits[word] = before | (ONE << np.uint64(p & 63))
-        if before != ZERO:
-            return
-        p >>= 6
+        level += 1
 
 
 @njit(**INLINED)
-def tree_remove(bits, levels, p):
-    """Take ``p`` out."""
-    for level in range(levels.size - 1):
+def tree_remove(bits, levels, p, gone):
+    """Take member ``p`` out if it is ``gone``, without a branch on that."""
+    after = bits[known(p >> 6)] & ~(np.uint64(gone) << np.uint64(p & 63))
+    bits[known(p >> 6)] = after
+    level = 1
+    while after == ZERO and level < levels.size - 1:
+        p >>= 6
         word = known(levels[level] + (p >> 6))
         after = bits[word] & ~(ONE << np.uint64(p & 63))
         bits[word] = after
-        if after != ZERO:
-            return
-        p >>= 6
+        level += 1
 
 
 @njit(**INLINED)
 def tree_next(bits, levels, p):
-    """The smallest member >= p, -1: none."""
-    for level in range(levels.size - 1):
+    """The smallest member >= p, which there could be; -1: none."""
+    word = p >> 6
+    found = bits[known(word)] & (FULL << np.uint64(p & 63))
+    level = 0
+    while found == ZERO:
+        p = word + 1
         word = p >> 6
-        if levels[level] + word >= levels[level + 1]:
+        level += 1
+        if level == levels.size - 1 or levels[level] + word >= levels[level + 1]:
             return -1
         found = bits[known(levels[level] + word)] & (FULL << np.uint64(p & 63))
-        if found != ZERO:
-            p = (word << 6) + lowest(found)
-            for below in range(level - 1, -1, -1):
-                p = (p << 6) + lowest(bits[known(levels[below] + p)])
-            return p
-        p = word + 1
-    return -1
+    p = (word << 6) + lowest(found)
+    while level > 0:
+        level -= 1
+        p = (p << 6) + lowest(bits[known(levels[level] + p)])
+    return p
 
 
 @njit(**INLINED)
 def tree_previous(bits, levels, p):
-    """The largest member <= p, -1: none."""
-    for level in range(levels.size - 1):
-        if p < 0:
-            return -1
-        word = p >> 6
-        found = bits[known(levels[level] + word)] & (FULL >> np.uint64(63 - (p & 63)))
-        if found != ZERO:
-            p = (word << 6) + highest(found)
-            for below in range(level - 1, -1, -1):
-                p = (p << 6) + highest(bits[known(levels[below] + p)])
-            return p
+    """The largest member <= p, which there could be, or -1; -1: none."""
+    if p < 0:
+        return -1
+    word = p >> 6
+    found = bits[known(word)] & (FULL >> np.uint64(63 - (p & 63)))
+    level = 0
+    while found == ZERO:
         p = word - 1
-    return -1
+        word = p >> 6
+        level += 1
+        if level == levels.size - 1 or p < 0:
+            return -1
+        found = bits[known(levels[level] + word)] & (FULL >> np.uint64(63 - (p & 63)))
+    p = (word << 6) + highest(found)
+    while level > 0:
+        level -= 1
+        p = (p << 6) + highest(bits[known(levels[level] + p)])
+    return p

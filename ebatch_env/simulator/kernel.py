@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, fill_range, known, lowest
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, prefetch, rarely
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
     enter,
+    lists,
     oldest,
     order_by_deadline,
     sections,
@@ -26,7 +27,7 @@ from ebatch_env.simulator.waiting import (
 
 
 @njit(**COMPILED)
-def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bins):
+def begin(n, f, i, lanes, rf, ri, links, bits, levels, hist, layers, machine, bins):
     """Start an episode on the first ``n`` requests, already in place (arrival, deadline, length), at clock 0.
 
     The clock then jumps to the first arrival.
@@ -36,8 +37,10 @@ def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bin
     i[:] = 0
     bits[:] = ZERO
     if machine[ORDERED] > 0:
-        ends[FIRST, :] = -1
-        ends[LAST, :] = ri.shape[1] - 1
+        firsts, lasts = lists(links, ri)
+        for length in range(lasts - firsts):
+            links[firsts + length] = -1
+            links[lasts + length] = firsts + length
     lanes[REQUEST, :] = -1
     lanes[LEFT, :] = 0
     lanes[TOTAL, :] = 0
@@ -63,12 +66,12 @@ def begin(n, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, machine, bin
         ri[LANE, :n] = NOT_STARTED
         rf[COMPLETION, :n] = np.nan
         rf[START, :n] = np.nan
-    _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+    _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins)
     i[OLDEST] = oldest(i, bits, waiting)
 
 
 @njit(**INLINED)
-def _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
+def _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins):
     """With no lane busy and nothing waiting the clock jumps to the next arrival, if there is one."""
     if i[BUSY] == 0 and i[WAITING] == 0 and i[NEXT] < i[REQUESTS]:
         arrival = rf[ARRIVAL, i[NEXT]]
@@ -76,7 +79,7 @@ def _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
         f[STEP_ENERGY] += static_j
         f[STATIC_J] += static_j
         f[CLOCK] = arrival
-        arrive(arrival, arrival, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+        arrive(arrival, arrival, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
 
 
 @njit(**INLINED)
@@ -97,7 +100,7 @@ def settle(f, i, lanes, bits, levels):
 
 @njit(**INLINED)
 def decide(
-    plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+    plan, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
     scratch, marks, times, passes,
 ):  # fmt: skip
     """Carry out one decision: shed, fill, then run a round or hold; then count deadlines and skip idle time.
@@ -108,7 +111,7 @@ def decide(
     i[DECISIONS] += 1
     i[LAST_SHED] = 0
     if plan[PLAN_SHED] > 0 and i[HAS_DEADLINES] > 0:
-        i[LAST_SHED] = shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins)
+        i[LAST_SHED] = shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins)
     limit = plan[PLAN_ADMIT]
     if limit < 0 or (machine[DRAIN] > 0 and i[BUSY] == 0 and limit == 0 and i[NEXT] == i[REQUESTS]):
         limit = np.int64(1) << 40
@@ -117,7 +120,7 @@ def decide(
     t = f[CLOCK]
     if i[BUSY] + room > 0:
         _run_round(
-            plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins,
+            plan, limit, room, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine, bins,
             scratch, marks, times, passes,
         )  # fmt: skip
     elif i[WAITING] > 0:
@@ -128,7 +131,7 @@ def decide(
             until = min(until, rf[ARRIVAL, i[NEXT]])
         f[STEP_INTEGRAL] += i[WAITING] * (until - t)
         f[CLOCK] = until
-        arrive(until, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+        arrive(until, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
     else:
         result = EMPTIED
     static_j = machine[STATIC_W] * (f[CLOCK] - t)
@@ -136,13 +139,22 @@ def decide(
     f[STATIC_J] += static_j
     if i[HAS_DEADLINES] > 0:
         sweep_deadlines(f, i, lanes, rf, ri, bits, levels)
-    _skip_idle(f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+    _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins)
     return result
 
 
 @njit(**INLINED)
+def _end(marks, place, bits, free):
+    """Free the lanes in a word of ``marks``, and clear it for the next round. Returns how many they are."""
+    ended = marks[known(place)]
+    marks[known(place)] = ZERO
+    bits[known(free)] |= ended
+    return count(ended)
+
+
+@njit(**INLINED)
 def _run_round(
-    plan, limit, room, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, machine, bins,
+    plan, limit, room, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine, bins,
     scratch, marks, times, passes,
 ):  # fmt: skip
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
@@ -156,12 +168,11 @@ def _run_round(
     prefetches = machine[PREFETCH] > 0
     record = machine[RECORD] > 0
     top = np.int64(machine[MAX_T])
-    # Scratch by step 0..T: lanes paid for, sequences that end; then who completes, and at which step.
+    # Scratch: lanes paid for by step 0..T; then who completes, and at which step.
     active_at = scratch[: top + 2]
-    ends_at = scratch[top + 2 : 2 * (top + 2)]
-    half = (scratch.size - 2 * (top + 2)) >> 1
-    done = scratch[2 * (top + 2) : 2 * (top + 2) + half]
-    done_at = scratch[2 * (top + 2) + half :]
+    half = (scratch.size - (top + 2)) >> 1
+    done = scratch[top + 2 : top + 2 + half]
+    done_at = scratch[top + 2 + half :]
     start_s, end_s = passes[0], passes[1]
     request_of, left_of, total_of = lanes[REQUEST], lanes[LEFT], lanes[TOTAL]
 
@@ -172,8 +183,8 @@ def _run_round(
     n_done = 0
     if room > 0:
         enter(
-            room, order, False, 0, 0, t, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
-            ends_at, marks, done, done_at, 0,
+            room, order, False, 0, 0, t, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+            marks, done, done_at, 0,
         )  # fmt: skip
     admitted = room
     busy = i[BUSY] + room
@@ -186,10 +197,6 @@ def _run_round(
         planned = np.int64(longest)
     planned = known(min(planned, top))
     planned_32 = np.int32(planned)
-    for s in range(planned + 1):
-        ends_at[s] = 0
-    for place in range((planned + 1) * words):
-        marks[place] = ZERO
     for word in range(words):
         members = ZERO
         group = left_of[word << 6 : min(n_lanes, (word + 1) << 6)]
@@ -201,9 +208,10 @@ def _run_round(
             flag = members & (ZERO - members)
             members ^= flag
             left = known(left_of[lane])
-            ends_at[left] += 1
             marks[known(left * words + word)] |= flag
-            done[known(n_done)] = request_of[lane]
+            r = request_of[lane]
+            prefetch(rf[DEADLINE], r)  # looked at when the round is over
+            done[known(n_done)] = r
             done_at[known(n_done)] = left
             n_done += 1
     joins = plan[PLAN_JOINS] > 0 and notifies and not whole
@@ -221,17 +229,17 @@ def _run_round(
     middle_s = machine[MIDDLE_S]  # s, the layers in between
     steps = 0
     for s in range(1, planned + 1):
-        if joins and busy < n_lanes and admitted < limit:
-            arrived_after += arrive(b, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
-            count = min(n_lanes - busy, limit - admitted, i[WAITING])
-            if count > 0:
+        if rarely(joins and busy < n_lanes and admitted < limit):
+            arrived_after += arrive(b, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+            more = min(n_lanes - busy, limit - admitted, i[WAITING])
+            if more > 0:
                 n_done = enter(
-                    count, order, True, s - 1, planned, b, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
-                    ends_at, marks, done, done_at, n_done,
+                    more, order, True, s - 1, planned, b, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+                    marks, done, done_at, n_done,
                 )  # fmt: skip
-                busy += count
-                admitted += count
-                joined += count
+                busy += more
+                admitted += more
+                joined += more
                 if machine[GEMM] > 0:
                     b += layers[FLOOR_S, 0]
                     energy += layers[INPUT_J, 0]
@@ -247,9 +255,9 @@ def _run_round(
         b += step_s[0, active]
         times[s] = b
         steps = s
-        busy -= ends_at[s]
-        for word in range(words):
-            bits[known(free + word)] |= marks[known(s * words + word)]
+        busy -= _end(marks, s * words, bits, free)
+        for word in range(1, words):
+            busy -= _end(marks, s * words + word, bits, free + word)
     end_s[0] = b
 
     # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not
@@ -304,7 +312,7 @@ def _run_round(
             rf[COMPLETION, r] = completion
 
     # The clock moves on; what arrived meanwhile waits; lanes with steps left keep their state.
-    arrived_after += arrive(b, t, f, i, rf, ri, ends, bits, waiting, levels, machine, bins)
+    arrived_after += arrive(b, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
     elapsed = b - t
     integral = (in_system + i[NEXT] - arrived_before - n_done) * elapsed - arrived_after + early
     steps_32 = np.int32(steps)
@@ -340,13 +348,13 @@ def _run_round(
 
 @njit(**COMPILED)
 def repeat(
-    plan, dry, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+    plan, dry, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
     scratch, marks, times, passes,
 ):  # fmt: skip
     """Take the same decision until the episode is over, or, with ``dry``, until nothing waits."""
     while i[SERVED] + i[SHED] < i[REQUESTS] and not (dry and i[WAITING] == 0):
         decide(
-            plan, f, i, lanes, rf, ri, ends, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
+            plan, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
             scratch, marks, times, passes,
         )  # fmt: skip
     settle(f, i, lanes, bits, levels)

@@ -6,8 +6,9 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
     i      int64   (N_I,)      counters                                  index names below
     lanes  int32   (3, B)      request in the lane (-1: free), steps left and length (0 in a free lane)
     rf     float64 (4, R+8)    arrival (NaN behind the last request), deadline, completion, start
-    ri     int32   (4, R+8)    length, lane, next waiting request of that length, deadline order
-    ends   int32   (2, L+1)    first and last waiting request of each length 1..L; none: -1 and the spare request R+7
+    ri     int32   (3, R+8)    length, lane, deadline order
+    links  int32   (R+8+2L+2,) lists of the waiting requests of each length: the next one behind each request (-1: none);
+                               the first one of each length 0..L (-1: none); the last one, or where the first would be
     bits   uint64              64-ary tree over the lengths that wait; W words of free lanes; requests that wait; requests
                                that are neither complete nor shed
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
@@ -75,17 +76,11 @@ MIX = 30  # first of MIX_BINS counters: waiting requests by length bin
 MIX_BINS = 8
 N_I = MIX + MIX_BINS
 
-# --- rows of lanes, rf, ri, ends ----------------------------------------------------------------------------------
+# --- rows of lanes, rf, ri ----------------------------------------------------------------------------------------
 REQUEST, LEFT, TOTAL = 0, 1, 2
 ARRIVAL, DEADLINE, COMPLETION, START = 0, 1, 2, 3  # the last two are kept only with RECORD
-LENGTH, LANE, LATER, DUE_ORDER = (
-    0,
-    1,
-    2,
-    3,
-)  # LANE only with RECORD, LATER with ORDERED, DUE_ORDER if not the order of arrival
+LENGTH, LANE, DUE_ORDER = 0, 1, 2  # LANE only with RECORD, DUE_ORDER if not the order of arrival
 NOT_STARTED, DROPPED = -1, -2  # values of the row LANE besides lane numbers
-FIRST, LAST = 0, 1
 
 # --- machine: float64 scalars; layers: rows -----------------------------------------------------------------------
 STATIC_W, PREFETCH, NOTIFIES, WHOLE, MAX_T, HOLD_S, KNOWN, DRAIN, GEMM, FIXED_J, ORDERED, RECORD = range(12)
@@ -103,8 +98,8 @@ RAN, HELD, EMPTIED = 0, 1, 2  # a round was run; the plan was to hold; shedding 
 
 
 def scratch_size(lanes: int, max_time_steps: int, requests: int) -> int:
-    """Number of int32 a thread's scratch needs: busy lanes and sequences that end by step, who completes and when."""
-    return 2 * (max_time_steps + 2) + 2 * min(lanes * max_time_steps, requests)
+    """Number of int32 a thread's scratch needs: busy lanes by step, who completes and when."""
+    return max_time_steps + 2 + 2 * min(lanes * max_time_steps, requests)
 
 
 def tree_levels(members: int) -> np.ndarray:

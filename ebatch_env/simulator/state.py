@@ -81,8 +81,8 @@ class Systems:
     i: Int64Array  # (E, N_I)
     lanes: npt.NDArray[np.int32]  # (E, 3, B)
     rf: FloatArray  # (E, 4, R + PADDING)
-    ri: npt.NDArray[np.int32]  # (E, 4, R + PADDING)
-    ends: npt.NDArray[np.int32]  # (E, 2, L+1)
+    ri: npt.NDArray[np.int32]  # (E, 3, R + PADDING)
+    links: npt.NDArray[np.int32]  # (E, R + PADDING + 2 (L+1))
     bits: npt.NDArray[np.uint64]  # (E, W)
     hist: Int64Array  # (E, B+1)
     levels: Int64Array  # shared
@@ -104,8 +104,8 @@ class Systems:
             i=np.zeros((systems, k.N_I), np.int64),
             lanes=np.zeros((systems, 3, lanes), np.int32),
             rf=np.zeros((systems, 4, requests + PADDING)),
-            ri=np.zeros((systems, 4, requests + PADDING), np.int32),
-            ends=np.zeros((systems, 2, max_length + 1), np.int32),
+            ri=np.zeros((systems, 3, requests + PADDING), np.int32),
+            links=np.zeros((systems, requests + PADDING + 2 * (max_length + 1)), np.int32),
             bits=np.zeros((systems, words), np.uint64),
             hist=np.zeros((systems, lanes + 1), np.int64),
             levels=levels,
@@ -118,14 +118,14 @@ class Systems:
         return int(self.rf.shape[2]) - PADDING
 
     def system(self, e: int) -> tuple[Any, ...]:
-        """The slices of system ``e`` in the kernel's order: f, i, lanes, rf, ri, ends, bits, levels, hist."""
+        """The slices of system ``e`` in the kernel's order: f, i, lanes, rf, ri, links, bits, levels, hist."""
         return (
             self.f[e],
             self.i[e],
             self.lanes[e],
             self.rf[e],
             self.ri[e],
-            self.ends[e],
+            self.links[e],
             self.bits[e],
             self.levels,
             self.hist[e],
@@ -134,7 +134,7 @@ class Systems:
     @property
     def max_length(self) -> int:
         """The longest sequence there is room for."""
-        return int(self.ends.shape[2]) - 1
+        return int(self.links.shape[1] - self.ri.shape[2]) // 2 - 1
 
     def begin(self, e: int, trace: RequestTrace, machine: Machine) -> None:
         """Start system ``e`` on ``trace``."""
@@ -149,7 +149,7 @@ class Scratch(NamedTuple):
     """What a thread needs besides the systems; after a round it holds the round's course."""
 
     scratch: npt.NDArray[np.int32]  # (kernel.scratch_size,)
-    marks: npt.NDArray[np.uint64]  # ((T+2) W,)
+    marks: npt.NDArray[np.uint64]  # ((T+2) W,), all 0 between rounds
     times: FloatArray  # (T+2,)
     passes: FloatArray  # (2, n) start and end of each pass
 
@@ -170,7 +170,7 @@ class Scratch(NamedTuple):
 
     def done(self, i: Int64Array, table: CostTable) -> npt.NDArray[np.int32]:
         """Requests that the last round, on ``table``, completed."""
-        return self.scratch[2 * (table.max_time_steps + 2) :][: int(i[k.LAST_DONE])].copy()
+        return self.scratch[table.max_time_steps + 2 :][: int(i[k.LAST_DONE])].copy()
 
 
 def check_clock(table: CostTable, last_arrival_s: float, hold_s: float = np.inf) -> None:

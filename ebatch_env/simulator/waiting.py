@@ -1,8 +1,9 @@
 """Requests on their way into the lanes: arrivals, the queue and its orders, shedding, deadlines.
 
 Waiting requests are bits, in order of arrival. If another order than that is possible, those of one length also form a
-list; whatever the order of service, the next request is the first of some list. Only shedding takes requests from
-inside a list; it leaves them linked, and they are passed over when their turn comes.
+list; whatever the order of service, the next request is the first of some list. Only shedding, and only if the deadlines
+are not in the order of arrival, takes requests from inside a list; it leaves them linked, and they are passed over when
+their turn comes.
 
 Argument names are those of `layout`; ``waiting`` and the like say where in ``bits`` a set begins (`sections`).
 """
@@ -19,6 +20,7 @@ from ebatch_env.simulator.bits import (
     ZERO,
     bit,
     clear,
+    count_range,
     fill_range,
     known,
     lowest,
@@ -39,7 +41,14 @@ def sections(bits, levels, lanes):
 
 
 @njit(**INLINED)
-def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bins):
+def lists(links, ri):
+    """Where in ``links`` the first places and the last places of the lists of waiting requests begin, by length."""
+    firsts = ri.shape[1]
+    return known(firsts), known((links.size + firsts) >> 1)
+
+
+@njit(**INLINED)
+def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, bins):
     """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
     first = known(i[NEXT])
     r = first
@@ -47,7 +56,7 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
     if not arrival <= until:  # NaN behind the last one
         return 0.0
     ordered = machine[ORDERED] > 0
-    spare = ri.shape[1] - 1
+    lasts = lists(links, ri)[1]
     steps = 0
     arrivals = 0.0
     after = 0.0
@@ -58,11 +67,10 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
         after += arrival - origin
         i[known(MIX + bins[length])] += 1
         if ordered:
-            last = known(ends[LAST, length])
-            ri[LATER, last] = r
-            ri[LATER, r] = -1
-            ends[LAST, length] = r
-            ends[FIRST, length] = r if last == spare else ends[FIRST, length]
+            place = known(lasts + length)
+            links[known(links[place])] = r
+            links[known(r)] = -1
+            links[place] = r
             tree_add(bits, levels, length)
         r += 1
         arrival = rf[ARRIVAL, known(r)]
@@ -75,20 +83,25 @@ def arrive(until, origin, f, i, rf, ri, ends, bits, waiting, levels, machine, bi
 
 
 @njit(**INLINED)
-def _unlink(r, length, i, ri, ends, bits, waiting, levels):
-    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it."""
-    later = np.int64(ri[LATER, r])
-    if i[SHED] > 0:
+def _unlink(r, length, stale, ri, links, bits, waiting, levels):
+    """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it.
+
+    ``stale`` says whether there may be such: not if deadlines are in the order of arrival, since then shedding takes
+    the first ones of each length.
+    """
+    firsts, lasts = lists(links, ri)
+    later = np.int64(links[known(r)])
+    # Not `later < 0`: what is chosen next depends on this, and ``r`` is further away than the end of the list.
+    empty = links[known(lasts + length)] == r
+    if stale:
         while later >= 0 and bit(bits, waiting, later) == 0:
-            later = np.int64(ri[LATER, later])
-    empty = later < 0
-    ends[FIRST, length] = later
-    ends[LAST, length] = ri.shape[1] - 1 if empty else ends[LAST, length]
-    word = length >> 6
-    left = bits[word] & ~(np.uint64(empty) << np.uint64(length & 63))
-    bits[word] = left
-    if left == ZERO and empty:
-        tree_remove(bits, levels, length)
+            later = np.int64(links[known(later)])
+        empty = later < 0
+    links[known(firsts + length)] = later
+    # The last place of an empty list is its first one. The last place of length 0, which there is not, takes what is
+    # written if it is not empty: a branch would be wrong every third time.
+    links[known(lasts + length * empty)] = firsts + length
+    tree_remove(bits, levels, length, empty)
 
 
 @njit(**INLINED)
@@ -105,36 +118,38 @@ def oldest(i, bits, waiting):
 
 
 @njit(**INLINED)
-def _choose(order, anchor, i, ends, bits, waiting, levels):
-    """The waiting request that ``order`` takes next; there is one. ``anchor`` is a length."""
+def _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels):
+    """The waiting request that ``order`` takes next, and its length; there is one. ``anchor`` is a length."""
+    if order == FIRST_COME:
+        r = oldest(i, bits, waiting)
+        return r, np.int64(ri[LENGTH, r])
     if order == SHORTEST:
-        return known(ends[FIRST, tree_next(bits, levels, 0)])
-    if order == SIMILAR:
+        length = tree_next(bits, levels, 0)
+    else:
         above = tree_next(bits, levels, anchor)
-        below = tree_previous(bits, levels, anchor - 1)
-        if below < 0:
-            return known(ends[FIRST, above])
-        shorter = known(ends[FIRST, below])
-        if above < 0:
-            return shorter
-        longer = known(ends[FIRST, above])
-        more, less = above - anchor, anchor - below
-        return longer if more < less or (more == less and longer < shorter) else shorter
-    return oldest(i, bits, waiting)
+        length = tree_previous(bits, levels, anchor - 1)
+        if above >= 0:
+            more, less = above - anchor, anchor - length
+            earlier = links[known(firsts + above)] < links[known(firsts + max(length, 0))]
+            if length < 0 or more < less or (more == less and earlier):
+                length = above
+    return np.int64(links[known(firsts + length)]), length
 
 
 @njit(**INLINED)
 def enter(
-    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, ends, bits, levels, machine, bins,
-    ends_at, marks, done, done_at, n_done,
+    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+    marks, done, done_at, n_done,
 ):  # fmt: skip
     """Move ``count`` waiting requests into the lowest free lanes.
 
     Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
-    ``marks``, counted in ``ends_at``, and in ``done``. Returns the number in ``done``.
+    ``marks``, and in ``done``. Returns the number in ``done``.
     """
     free, waiting, _ = sections(bits, levels, lanes.shape[1])
+    firsts = lists(links, ri)[0]
     ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    stale = i[SHED] > 0 and i[DUE_SORTED] == 0
     anchor = ri[LENGTH, oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
     word = free
     words = (lanes.shape[1] + 63) >> 6
@@ -143,29 +158,28 @@ def enter(
     late = i[WAIT_LATE]
     swept = f[SWEPT]
     for _ in range(count):
-        r = _choose(order, anchor, i, ends, bits, waiting, levels)
-        length = known(ri[LENGTH, r])
+        r, length = _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels)
+        r, length = known(r), known(length)
         clear(bits, waiting, r)
         if ordered:
-            _unlink(r, length, i, ri, ends, bits, waiting, levels)
+            _unlink(r, length, stale, ri, links, bits, waiting, levels)
         steps += length
         arrivals += rf[ARRIVAL, r]
         i[known(MIX + bins[length])] -= 1
         if late > 0:
             late -= rf[DEADLINE, r] <= swept
-        members = bits[word]
+        members = bits[known(word)]
         while members == ZERO:
-            word = known(word + 1)
-            members = bits[word]
+            word += 1
+            members = bits[known(word)]
         lane = known(((word - free) << 6) + lowest(members))
-        bits[word] = members & (members - ONE)
+        bits[known(word)] = members & (members - ONE)
         end = length + steps_done
         lanes[REQUEST, lane] = r
         lanes[LEFT, lane] = end
         lanes[TOTAL, lane] = length
         if register and end <= planned:
             end = known(end)
-            ends_at[end] += 1
             marks[known(end * words + (lane >> 6))] |= ONE << np.uint64(lane & 63)
             done[known(n_done)] = r
             done_at[known(n_done)] = end
@@ -181,17 +195,20 @@ def enter(
 
 
 @njit(**INLINED)
-def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins):
+def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
     _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
     lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
     in_order = i[DUE_SORTED] > 0
-    enough = t + alone[known(ends.shape[1] - 1 if lengths_known else 1)]
+    doubtful = i[WAITING] > 0
+    longest = alone.size - 1 if lengths_known else 1
+    if ordered and lengths_known and doubtful:
+        longest = tree_previous(bits, levels, longest)
+    enough = t + alone[known(longest)]
     dropped = 0
     steps = 0
     arrivals = 0.0
-    doubtful = i[WAITING] > 0
     word = known(i[HEAD] >> 6)
     last = (i[NEXT] - 1) >> 6
     while doubtful and word <= last:
@@ -200,7 +217,7 @@ def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins)
             r = known((word << 6) + lowest(members))
             members &= members - ONE
             deadline = rf[DEADLINE, r]
-            if enough <= deadline:  # even the longest sequence would make it
+            if enough <= deadline:  # even the longest of them would make it
                 if in_order:
                     doubtful = False
                     break
@@ -211,8 +228,8 @@ def shed_hopeless(f, i, lanes, rf, ri, ends, bits, levels, machine, alone, bins)
                 i[SHED] += 1  # from now on lists may hold requests that were shed
                 clear(bits, waiting, r)
                 clear(bits, unresolved, r)
-                if ordered and ends[FIRST, length] == r:
-                    _unlink(r, length, i, ri, ends, bits, waiting, levels)
+                if ordered and links[lists(links, ri)[0] + length] == r:
+                    _unlink(r, length, not in_order, ri, links, bits, waiting, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
                 i[MIX + bins[length]] -= 1
@@ -234,15 +251,20 @@ def sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
     t = f[CLOCK]
     k = known(i[DUE])
     n = i[REQUESTS]
-    in_order = i[DUE_SORTED] > 0
     missed, late = 0, 0
-    while k < n:
-        r = k if in_order else known(ri[DUE_ORDER, k])
-        if rf[DEADLINE, r] > t:
-            break
-        k += 1
-        missed += bit(bits, unresolved, r)
-        late += bit(bits, waiting, r)
+    if i[DUE_SORTED] > 0:
+        first = k
+        while k < n and rf[DEADLINE, known(k)] <= t:
+            k += 1
+        if k > first:
+            missed = count_range(bits, unresolved, first, k)
+            late = count_range(bits, waiting, first, k)
+    else:
+        while k < n and rf[DEADLINE, known(ri[DUE_ORDER, known(k)])] <= t:
+            r = known(ri[DUE_ORDER, known(k)])
+            k += 1
+            missed += bit(bits, unresolved, r)
+            late += bit(bits, waiting, r)
     i[MISSED] += missed
     i[STEP_MISSED] += missed
     i[WAIT_LATE] += late

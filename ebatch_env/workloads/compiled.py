@@ -1,35 +1,23 @@
 """Traces of the built-in workloads drawn in compiled code, bit for bit as `Workload.sample` draws them.
 
 A vector environment begins an episode every few steps, and NumPy calls from Python would take as long as the steps. The
-draws come from the lane's own ``numpy.random.Generator``: its bit generator is called through the function pointers that
-NumPy publishes, so it moves on as if NumPy itself had drawn. Everything else stays with `Workload.sample`.
+draws come from the lane's own ``numpy.random.Generator`` (`generators`). Everything else stays with `Workload.sample`.
 """
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from ebatch_env.errors import LARGEST, FloatArray, IntArray
 from ebatch_env.workloads.arrivals import AllAtOnce, Poisson
 from ebatch_env.workloads.empirical import Empirical
+from ebatch_env.workloads.generators import INLINED, KNOWS_TABLES, close_stream, exponential, open_stream, uniform
 from ebatch_env.workloads.lengths import Fixed, Geometric, Table, Uniform, look_up
 from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, mmpp
 from ebatch_env.workloads.workload import Workload, built_in
-
-try:  # NumPy's own ziggurat tables, as numba keeps them
-    from numba.np.random._constants import fe_double, ke_double, we_double, ziggurat_exp_r
-except ImportError:  # pragma: no cover - a numba that moved them: `Workload.sample` then draws everything
-    fe_double = we_double = np.zeros(0)
-    ke_double, ziggurat_exp_r = np.zeros(0, np.uint64), 0.0
-
-INLINED: dict[str, Any] = {"nogil": True, "_nrt": False, "error_model": "numpy", "forceinline": True}
 
 ALL_AT_ONCE, POISSON, MODULATED, DAILY = range(4)
 # Entries of `settings`, float64 (N_SETTINGS,).
@@ -41,8 +29,6 @@ WIDTH = THRESHOLD  # of a slot of the day
 # needed, which are twice those expected (below 2**-100).
 DRAWN, OUT_OF_RANGE, NO_SOJOURNS = range(3)
 BLOCKS = 8
-
-StreamArray = npt.NDArray[np.uint64]
 
 
 class Law(NamedTuple):
@@ -67,7 +53,7 @@ def law_of(
     workload: object, *, requests: int, load: tuple[float, float], throughput_rps: float, deadline_s: float | None
 ) -> Law | None:
     """What `draw` needs, or None if only ``workload.sample`` knows how."""
-    if not ke_double.size or type(workload) is not Workload:
+    if not KNOWS_TABLES or type(workload) is not Workload:
         return None
     arrivals, lengths = workload.arrivals, workload.lengths
     settings = np.zeros(N_SETTINGS)
@@ -94,67 +80,17 @@ def law_of(
     return Law(settings, rates, *lengths.tables)
 
 
-def stream_of(rng: np.random.Generator) -> StreamArray:
-    """Where compiled code finds the bit generator: uint64 (3,): state, next_uint64, next_double.
-
-    Good as long as ``rng`` lives.
-    """
-    interface = rng.bit_generator.ctypes
-    pointers = (interface.next_uint64, interface.next_double)
-    return np.array([interface.state_address, *(ctypes.cast(p, ctypes.c_void_p).value for p in pointers)], np.uint64)
-
-
-def _caller(returns: Any, kind: ir.Type) -> Any:
-    """An intrinsic ``(function, state)`` that calls a C function of one pointer at an address."""
-
-    @intrinsic
-    def call(typing: Any, function: Any, state: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = ir.IntType(8).as_pointer()
-            callee = builder.inttoptr(arguments[0], ir.FunctionType(kind, [pointer]).as_pointer())
-            return builder.call(callee, [builder.inttoptr(arguments[1], pointer)])
-
-        return returns(types.uint64, types.uint64), generate
-
-    return call
-
-
-_call_uint64 = _caller(types.uint64, ir.IntType(64))
-_call_double = _caller(types.float64, ir.DoubleType())
-
-
-@njit(**INLINED)
-def uniform(stream):
-    """``Generator.random()``."""
-    return _call_double(stream[2], stream[0])
-
-
-@njit(**INLINED)
-def _exponential(stream):
-    """``Generator.standard_exponential()``: the ziggurat of Marsaglia and Tsang, with NumPy's tables."""
-    while True:
-        bits = _call_uint64(stream[1], stream[0]) >> np.uint64(3)
-        place = bits & np.uint64(0xFF)
-        bits >>= np.uint64(8)
-        x = np.float64(bits) * we_double[place]
-        if bits < ke_double[place]:
-            return x
-        if place == np.uint64(0):
-            return ziggurat_exp_r - np.log1p(-uniform(stream))
-        below = fe_double[place]
-        if (fe_double[place - np.uint64(1)] - below) * uniform(stream) + below < np.exp(-x):
-            return x
-
-
 @njit(**INLINED)
 def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadline, length):
     """Draw ``n`` requests into the rows ``arrival``, ``deadline`` (float64) and ``length`` (int32).
 
     ``draws`` is scratch of n + `Law.draws` float64. Returns DRAWN, OUT_OF_RANGE or NO_SOJOURNS.
     """
+    state = open_stream(stream)
     load = settings[LOAD_LOW]
     if settings[LOAD_HIGH] > load:
-        load += (settings[LOAD_HIGH] - load) * uniform(stream)
+        chance, state = uniform(stream, state)
+        load += (settings[LOAD_HIGH] - load) * chance
     rate = load * settings[THROUGHPUT]
     kind = settings[KIND]
     times = arrival[:n]
@@ -165,23 +101,26 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         drawn, enough = 0, False
         for size in range(1 + n + block, 1 + n + (BLOCKS + 1) * block, block):
             for i in range(drawn, size):
-                draws[i] = _exponential(stream)
+                draws[i], state = exponential(stream, state)
             drawn = size
             enough = mmpp(draws[:size], times, settings[THRESHOLD], rate_pair, sojourns)
             if enough:
                 break
         if not enough:
+            close_stream(stream, state)
             return NO_SOJOURNS
     elif kind == POISSON:
         t = 0.0
         for i in range(n):
-            t += _exponential(stream)
+            gap, state = exponential(stream, state)
+            t += gap
             times[i] = t
     elif kind == DAILY:
-        phase = uniform(stream) * rates.size
+        phase, state = uniform(stream, state)
+        phase *= rates.size
         gaps = draws[:n]
         for i in range(n):
-            gaps[i] = _exponential(stream)
+            gaps[i], state = exponential(stream, state)
         diurnal(gaps, phase, settings[WIDTH], rates, times)
     else:
         times[:] = 0.0
@@ -190,7 +129,9 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         length[:n] = constant
     else:
         for i in range(n):
-            length[i] = look_up(uniform(stream), values, cdf, guide)
+            chance, state = uniform(stream, state)
+            length[i] = look_up(chance, values, cdf, guide)
+    close_stream(stream, state)
     patience = settings[PATIENCE]
     for i in range(n):
         t = times[i] / rate

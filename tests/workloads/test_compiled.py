@@ -18,7 +18,8 @@ from ebatch_env.workloads import (
     Uniform,
     Workload,
 )
-from ebatch_env.workloads.compiled import DRAWN, OUT_OF_RANGE, Law, draw, law_of, stream_of
+from ebatch_env.workloads.compiled import DRAWN, OUT_OF_RANGE, Law, draw, law_of
+from ebatch_env.workloads.generators import stream_of
 
 REQUESTS = 200
 compiled_draw = njit(nogil=True, _nrt=False, error_model="numpy")(draw.py_func)

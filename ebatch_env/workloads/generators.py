@@ -1,0 +1,174 @@
+"""Random numbers in compiled code, bit for bit those of a ``numpy.random.Generator``, which moves on as if it had drawn.
+
+Any bit generator is called through the function pointers that NumPy publishes. PCG64, which Gymnasium seeds, is so fast
+that the calls would take longer than the numbers: its state is advanced in registers and put back at the end. Where
+NumPy keeps it is not a published interface, so `stream_of` compares what lies there with what NumPy says the state is.
+
+    state = open_stream(stream)
+    x, state = exponential(stream, state)   # and so on; nobody else may draw meanwhile
+    close_stream(stream, state)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+try:  # NumPy's own ziggurat tables, as numba keeps them
+    from numba.np.random._constants import fe_double, ke_double, we_double, ziggurat_exp_r
+except ImportError:  # pragma: no cover - a numba that moved them: `Workload.sample` then draws everything
+    fe_double = we_double = np.zeros(0)
+    ke_double, ziggurat_exp_r = np.zeros(0, np.uint64), 0.0
+
+INLINED: dict[str, Any] = {"nogil": True, "_nrt": False, "error_model": "numpy", "forceinline": True}
+KNOWS_TABLES = ke_double.size > 0
+
+# Entries of a stream, uint64 (4,): addresses. PCG64: of the words of its state (low, high) and increment (low, high); 0: of
+# another bit generator, or of one that is laid out in another way.
+STATE, NEXT_UINT64, NEXT_DOUBLE, PCG64 = range(4)
+MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # PCG_DEFAULT_MULTIPLIER_128
+StreamArray = npt.NDArray[np.uint64]
+
+
+def stream_of(rng: np.random.Generator) -> StreamArray:
+    """Where compiled code finds the bit generator, uint64 (4,). Good as long as ``rng`` lives."""
+    source = rng.bit_generator
+    interface = source.ctypes
+    pointers = (interface.next_uint64, interface.next_double)
+    addresses = [interface.state_address, *(ctypes.cast(p, ctypes.c_void_p).value for p in pointers)]
+    return np.array([*addresses, _pcg64_words(source)], np.uint64)
+
+
+def _pcg64_words(source: np.random.BitGenerator) -> int:
+    """The address of a PCG64's words, 0 if it is none."""
+    if type(source) is not np.random.PCG64 or sys.byteorder != "little":
+        return 0
+    address = ctypes.c_uint64.from_address(source.ctypes.state_address).value
+    words = [int(word) for word in (ctypes.c_uint64 * 4).from_address(address)]
+    state = source.state["state"]
+    as_expected = [words[0] | words[1] << 64, words[2] | words[3] << 64] == [state["state"], state["inc"]]
+    return address if as_expected else 0
+
+
+def _caller(returns: Any, kind: ir.Type) -> Any:
+    """An intrinsic ``(function, state)`` that calls a C function of one pointer at an address."""
+
+    @intrinsic
+    def call(typing: Any, function: Any, state: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            pointer = ir.IntType(8).as_pointer()
+            callee = builder.inttoptr(arguments[0], ir.FunctionType(kind, [pointer]).as_pointer())
+            return builder.call(callee, [builder.inttoptr(arguments[1], pointer)])
+
+        return returns(types.uint64, types.uint64), generate
+
+    return call
+
+
+_call_uint64 = _caller(types.uint64, ir.IntType(64))
+_call_double = _caller(types.float64, ir.DoubleType())
+
+
+def _word_at(builder: Any, address: Any, place: Any) -> Any:
+    return builder.gep(builder.inttoptr(address, ir.IntType(64).as_pointer()), [place])
+
+
+@intrinsic
+def _read(typing: Any, address: Any, place: Any) -> Any:
+    """Word ``place`` behind ``address``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_word_at(builder, *arguments))
+
+    return types.uint64(types.uint64, types.int64), generate
+
+
+@intrinsic
+def _write(typing: Any, address: Any, place: Any, word: Any) -> Any:
+    """Set word ``place`` behind ``address``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _word_at(builder, *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64, types.uint64), generate
+
+
+@intrinsic
+def _advance(typing: Any, low: Any, high: Any, add_low: Any, add_high: Any) -> Any:
+    """PCG64's next state, (low, high)."""
+    pair = types.UniTuple(types.uint64, 2)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, wide = ir.IntType(64), ir.IntType(128)
+        parts = [builder.zext(part, wide) for part in arguments]
+        state = builder.or_(parts[0], builder.shl(parts[1], wide(64)))
+        increment = builder.or_(parts[2], builder.shl(parts[3], wide(64)))
+        state = builder.add(builder.mul(state, wide(MULTIPLIER)), increment)
+        halves = builder.trunc(state, word), builder.trunc(builder.lshr(state, wide(64)), word)
+        return context.make_tuple(builder, pair, halves)
+
+    return pair(types.uint64, types.uint64, types.uint64, types.uint64), generate
+
+
+@njit(**INLINED)
+def open_stream(stream):
+    """The state to draw with: PCG64's four words, else nothing."""
+    address = stream[PCG64]
+    if address == np.uint64(0):
+        return np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    return _read(address, 0), _read(address, 1), _read(address, 2), _read(address, 3)
+
+
+@njit(**INLINED)
+def close_stream(stream, state):
+    """Put the state back where the generator finds it."""
+    address = stream[PCG64]
+    if address != np.uint64(0):
+        _write(address, 0, state[0])
+        _write(address, 1, state[1])
+
+
+@njit(**INLINED)
+def _next_uint64(stream, state):
+    if stream[PCG64] == np.uint64(0):
+        return _call_uint64(stream[NEXT_UINT64], stream[STATE]), state
+    low, high = _advance(state[0], state[1], state[2], state[3])
+    mixed, turn = high ^ low, high >> np.uint64(58)
+    bits = (mixed >> turn) | (mixed << ((np.uint64(64) - turn) & np.uint64(63)))  # output function XSL RR
+    return bits, (low, high, state[2], state[3])
+
+
+@njit(**INLINED)
+def uniform(stream, state):
+    """``Generator.random()`` and the next state."""
+    if stream[PCG64] == np.uint64(0):
+        return _call_double(stream[NEXT_DOUBLE], stream[STATE]), state
+    bits, state = _next_uint64(stream, state)
+    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0), state
+
+
+@njit(**INLINED)
+def exponential(stream, state):
+    """``Generator.standard_exponential()``, the ziggurat of Marsaglia and Tsang with NumPy's tables; and the next state."""
+    while True:
+        bits, state = _next_uint64(stream, state)
+        bits >>= np.uint64(3)
+        place = bits & np.uint64(0xFF)
+        bits >>= np.uint64(8)
+        x = np.float64(bits) * we_double[place]
+        if bits < ke_double[place]:
+            return x, state
+        chance, state = uniform(stream, state)
+        if place == np.uint64(0):
+            return ziggurat_exp_r - np.log1p(-chance), state
+        below = fe_double[place]
+        if (fe_double[place - np.uint64(1)] - below) * chance + below < np.exp(-x):
+            return x, state

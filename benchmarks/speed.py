@@ -21,6 +21,7 @@ import numpy as np
 import ebatch_env
 
 ENV_ID = "ebatch/EPUR-Translation-v0"  # 64 lanes, load 0.8
+WORK: dict[str, Any] = {"workload": "translation-bursty"}  # the usual bursts
 SEED = 0
 
 
@@ -46,7 +47,7 @@ def legal_actions(env: Any, batches: int, rng: np.random.Generator) -> np.ndarra
 
 def native(n: int, steps: int) -> Callable[[], float]:
     """Our vector environment, restarting lanes in the step they end in."""
-    env = gym.make_vec(ENV_ID, num_envs=n, autoreset_mode="SameStep")
+    env = gym.make_vec(ENV_ID, num_envs=n, autoreset_mode="SameStep", **WORK)
     env.reset(seed=SEED)
     run = vector_steps(env, legal_actions(env, 64, np.random.default_rng(SEED)), steps)
     run()
@@ -62,7 +63,7 @@ def cartpole(n: int, steps: int) -> Callable[[], float]:
 
 def single(env_id: str, steps: int) -> Callable[[], float]:
     """One environment's raw class, resets included."""
-    keywords = {"episode_metrics": False} if env_id == ENV_ID else {}
+    keywords = {"episode_metrics": False, **WORK} if env_id == ENV_ID else {}
     env: Any = gym.make(env_id, **keywords).unwrapped
     env.reset(seed=SEED)
     if env_id == ENV_ID:
@@ -91,7 +92,7 @@ def ppo(free: bool, steps: int) -> Callable[[], float]:
     from ebatch_agents.speed import free_vec_env
 
     torch.set_num_threads(2)
-    env: Any = ebatch_env.make_sb3(ENV_ID, 1024, seed=SEED)
+    env: Any = ebatch_env.make_sb3(ENV_ID, 1024, seed=SEED, **WORK)
     if free:
         env = free_vec_env(env)
     model = PPO("MlpPolicy", env, n_steps=32, batch_size=8192, n_epochs=4, device="cpu", seed=SEED)

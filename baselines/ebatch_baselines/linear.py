@@ -61,6 +61,21 @@ STARTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
             "hold:queue_length": -4.0,
             "hold:oldest_wait": -2.0,
         },
+        # Three quarters of the lanes, or a slack of two reference latencies: what pays in quiet hours.
+        "long T, once many wait or slack runs out": {
+            "steps": 1.4,
+            "shortest": 1.0,
+            "hold": -2.7,
+            "hold:queue_length": -3.0,
+            "hold:oldest_slack": 4.0,
+        },
+        "least T, once many wait or slack runs out": {
+            "steps": -3.5,
+            "shortest": 1.0,
+            "hold": -2.7,
+            "hold:queue_length": -3.0,
+            "hold:oldest_slack": 4.0,
+        },
     }
 )
 

@@ -67,7 +67,7 @@ def test_it_begins_with_the_starts_and_goes_on_from_the_best(monkeypatch: pytest
 
 
 def test_new_strategies_begin_at_the_best_and_at_other_starts_by_turns() -> None:
-    starts = [(np.array([float(n)]), cost) for n, cost in enumerate([5.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 9.5, 9.9])]
+    starts = [(np.array([float(n)]), cost) for n, cost in enumerate([5.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 9.5, 9.9, 9.6, 9.7])]
     assert len(starts) == len(STARTS)
     found = [*starts, (np.array([77.0]), 1.0)]
     assert [float(module._start(found, n)[0]) for n in range(6)] == [77.0, 2.0, 77.0, 0.0, 77.0, 6.0]
@@ -99,6 +99,13 @@ def test_what_the_starts_say(toy: Any) -> None:
     first = plan("least T, shortest first", **many)
     assert (first["time_steps"], first["order"], first["shed"]) == (1, Order.SHORTEST, 1)
     assert plan("E-BATCH, T in the middle", **many)["joins"] == 1
+    for waits, steps in (("long T", 16), ("least T", 1)):
+        name = f"{waits}, once many wait or slack runs out"
+        early = {"oldest_slack": 9 * system.saturation.latency_s}
+        assert plan(name, queue_length=1.0, **early)["admit"] == 0
+        started = plan(name, **many, **early)
+        assert (started["time_steps"], started["admit"], started["joins"]) == (steps, NO_LIMIT, 1)
+        assert started == plan(name, queue_length=1.0, oldest_slack=0.0)
 
 
 def test_side_by_side_is_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +128,7 @@ def test_several_machines_are_searched_together() -> None:
 
 
 def test_an_interrupted_search_goes_on_with_the_same_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = run(35)
+    expected = run(37)
     real, calls = module.costs_of, []
 
     def interrupted(*args: Any) -> Any:
@@ -133,22 +140,22 @@ def test_an_interrupted_search_goes_on_with_the_same_outcome(tmp_path: Path, mon
     monkeypatch.setattr(module, "costs_of", interrupted)
     log = tmp_path / "studies" / "log.json"
     with pytest.raises(KeyboardInterrupt):
-        run(35, log=log)
+        run(37, log=log)
     assert [len(entry["costs"]) for entry in json.loads(log.read_text())] == [len(STARTS), 6, 6]
-    assert run(35, log=log) == expected
+    assert run(37, log=log) == expected
     played = len(calls)
     assert played == 4 + 3  # the interrupted one and the two behind it, the last of two candidates
-    assert run(35, log=log) == expected
-    shorter = run(21, log=log)
+    assert run(37, log=log) == expected
+    shorter = run(23, log=log)
     assert len(calls) == played
-    assert shorter == run(21)
+    assert shorter == run(23)
     played = len(calls)
-    further = run(42, log=log)
+    further = run(44, log=log)
     assert [len(args[1]) for args in calls[played:]] == [4, 3]  # what is left of a generation, no more
-    assert further == run(42)
+    assert further == run(44)
     log.write_text(log.read_text()[:-20])
-    assert run(35, log=log) == expected
-    assert run(20, log=log, sigma=1.0) == run(20, sigma=1.0)  # other candidates: nothing of it counts
+    assert run(37, log=log) == expected
+    assert run(22, log=log, sigma=1.0) == run(22, sigma=1.0)  # other candidates: nothing of it counts
 
 
 def test_truncated_episodes_cost_infinitely_much() -> None:

@@ -333,7 +333,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
-            ended = uint8_table(control[ENDED], 2, n)
+            ended = uint8_table(control[ENDED], 3, n)
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
@@ -369,6 +369,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     over = done or i[k.DECISIONS] >= scales[m, MAX_DECISIONS]
                     flags[0, e] = done
                     flags[1, e] = over and not done
+                    flags[2, e] = over
                     ends += over
                     cuts += over and not done
                     held = np.float64(result == k.HELD)
@@ -381,17 +382,17 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         m = known(on[e])
                     _observe(held, f, i, lanes, rf, ri, track[e], scales[m], forms[m], constants[m], observation[e])
                     _write_mask(i, masks[m], mask[e])
+                    if restarts and not anew:
+                        copy_from(mask[e], 0, final_mask[e])
                     if not (over and restarts):
                         break
-                    for place in range(observation.shape[1]):
-                        final_observation[e, place] = observation[e, place]
-                    for place in range(mask.shape[1]):
-                        final_mask[e, place] = mask[e, place]
+                    copy_from(observation[e], 0, final_observation[e])
                     over, anew, held = False, True, 0.0
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
                 if skip[e] == STEP:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
+                    ended[2, e] = flags[2, e]
             if ends > 0:
                 add(control, OVER, ends)
                 add(control, CUT, cuts)
@@ -411,9 +412,11 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             return -1
         n = skip.size
         for e in range(n):
+            outside = np.int64(0)  # the sign of either is set if an index is out of range
             for column in range(limits.size):
-                if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
-                    return e
+                outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
+            if outside < 0 and skip[e] == STEP:
+                return e
         control[RESTARTS] = restarts
         control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
         control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data

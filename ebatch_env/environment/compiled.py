@@ -50,7 +50,9 @@ FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
 # Addresses of a step's arrays.
 RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
 WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
-CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
+# A thread takes its share in this many parts, so that there is something left to take over and nobody waits long for the
+# last one; but no fewer systems at a time than this.
+CHUNKS, LEAST_CHUNK = 16, 8
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
 HALF = 2048  # of the most lanes there may be: a counter of 12 bits holds so many
@@ -61,8 +63,8 @@ _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
 @njit(**INLINED)
-def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
-    # First the quantities themselves; one loop at the end gives them all their form.
+def _observe(held, f, i, lanes, rf, ri, track, scales, out):
+    # The quantities themselves; `_give_form` does the rest.
     t = f[k.CLOCK]
     n_lanes = lanes.shape[1]
     waiting = i[k.WAITING]
@@ -168,6 +170,10 @@ def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
     out[n + 8] = i[k.LAST_JOINED]
     out[n + 9] = i[k.LAST_DONE]
     out[n + 10] = i[k.LAST_SHED]
+
+
+@njit(**INLINED)
+def _give_form(forms, constants, out):
     for m in range(N_STATE):
         x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
         out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
@@ -289,9 +295,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
             m = known(on[e])
-            _observe(
-                0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], forms[m], constants[m], observation[e],
-            )  # fmt: skip
+            _observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], observation[e])
+            _give_form(forms[m], constants[m], observation[e])
             _write_mask(is_[e], masks[m], mask[e])
         return drawn
 
@@ -314,7 +319,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         share = me
         while True:
             end = (share + 1) * n // threads
-            chunk = n if threads == 1 else (end - share * n // threads + CHUNKS - 1) // CHUNKS
+            chunk = max((end - share * n // threads + CHUNKS - 1) // CHUNKS, LEAST_CHUNK)
             low = add(control, THREADS + 16 * share, chunk)
             if low >= end:
                 share = (share + 1) % threads
@@ -380,14 +385,20 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip
                         m = known(on[e])
-                    _observe(held, f, i, lanes, rf, ri, track[e], scales[m], forms[m], constants[m], observation[e])
+                    _observe(held, f, i, lanes, rf, ri, track[e], scales[m], observation[e])
                     _write_mask(i, masks[m], mask[e])
                     if restarts and not anew:
                         copy_from(mask[e], 0, final_mask[e])
                     if not (over and restarts):
                         break
+                    _give_form(forms[m], constants[m], observation[e])
                     copy_from(observation[e], 0, final_observation[e])
                     over, anew, held = False, True, 0.0
+            # Only now: right after they are written, one by one, fields could not be read as vectors without a wait.
+            for e in range(low, high):
+                if skip[e] != LEAVE:
+                    m = known(on[e])
+                    _give_form(forms[m], constants[m], observation[e])
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
                 if skip[e] == STEP:
                     ended[0, e] = flags[0, e]

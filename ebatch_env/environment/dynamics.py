@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, restart
+from ebatch_env.environment.compiled import BEGIN, LEAVE, STEP, restart
 from ebatch_env.environment.crew import Crew
 from ebatch_env.environment.fleet import AnySystem
+from ebatch_env.environment.observing import GAIN, N_STATE
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics

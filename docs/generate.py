@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--headroom", type=Path, metavar="FOLDER")
     parser.add_argument("--scoreboard", type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    from ebatch_env.environment.compiled import N_STATE
+    from ebatch_env.environment.observing import N_STATE
 
     env_id = "ebatch/EPUR-Translation-v0"
     table = ebatch_env.make_system(env_id).observations.markdown()

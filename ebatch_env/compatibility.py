@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ebatch_env.environment.compiled import N_STATE
 from ebatch_env.environment.fleet import AnySystem, build_system
+from ebatch_env.environment.observing import N_STATE
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.scenarios import scenario

@@ -194,7 +194,7 @@ class ActionCodec:
         """
         field, columns = "action" if n == 1 else "actions", self.columns
         if type(actions) is np.ndarray and actions.dtype == np.int64 and actions.shape == (n, columns):
-            return np.ascontiguousarray(actions)
+            return actions if actions.flags.c_contiguous else np.ascontiguousarray(actions)
         try:
             found = np.asarray(actions)
         except ValueError as error:  # rows of unequal lengths

@@ -1,15 +1,14 @@
-"""The compiled entry points of `Dynamics`: a decision, a reset, and what is observed after either."""
+"""The compiled entry points of `Dynamics`: a decision and a reset, by as many threads as share a step."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from ebatch_env import errors
-from ebatch_env.environment import atomics, observations
+from ebatch_env.environment import atomics, observations, observing
 from ebatch_env.environment.atomics import (
     add,
     float32_table,
@@ -24,23 +23,14 @@ from ebatch_env.environment.atomics import (
     uint8_table,
     uint64_table,
 )
-from ebatch_env.environment.observations import END_BINS
+from ebatch_env.environment.observing import MAX_DECISIONS, SEEN_CLOCK, give_form, observe, write_mask
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, bit_length, copy_from, known, prefetch
+from ebatch_env.simulator.bits import COMPILED, INLINED, copy_from, known, prefetch
 from ebatch_env.simulator.entry import CACHED, checksum
 from ebatch_env.workloads import compiled, generators, lengths, modulated
 from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
-SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
-N_STATE = 43  # fields the kernel writes; the machine's constants follow
-
-# Rows of `track`, (E, 6): arrival rate estimates, their weights so far, clock and arrivals when last observed.
-RATE_SHORT, RATE_LONG, WEIGHT_SHORT, WEIGHT_LONG, SEEN_CLOCK, SEEN_ARRIVALS = range(6)
-# Entries of `scales`, (M, 2): the reference latency (s); decisions after which an episode is truncated.
-LATENCY, MAX_DECISIONS = range(2)
-# Rows of `forms`, (M, 3, N_STATE): an observed x is written as gain * x / (scale + bend * abs(x)).
-GAIN, SCALE, BEND = range(3)
 # Entries of `skip`, (E,): what a step does with a system.
 STEP, LEAVE, BEGIN = range(3)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
@@ -50,135 +40,9 @@ FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
 # Addresses of a step's arrays.
 RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
 WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
-CHUNKS = 4  # in how many parts a thread takes its share, so that there is something left to take over
-_HUGE = np.float32(1e30)
-_FAR = 1 << 30
-HALF = 2048  # of the most lanes there may be: a counter of 12 bits holds so many
-COUNT_ALL = np.uint64(sum(1 << 6 * b for b in range(END_BINS)))  # 1 in each of the counters of 6 bits
-EVEN = np.uint64(sum(0x3F << 6 * b for b in range(0, END_BINS, 2)))  # every other one of them
-assert END_BINS == 10
-_DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
-
-
-@njit(**INLINED)
-def _observe(held, f, i, lanes, rf, ri, track, scales, forms, constants, out):
-    # First the quantities themselves; one loop at the end gives them all their form.
-    t = f[k.CLOCK]
-    n_lanes = lanes.shape[1]
-    waiting = i[k.WAITING]
-    per_waiting = 1.0 / max(waiting, 1)
-    out[0] = waiting
-    out[1] = i[k.WAIT_STEPS]
-    n = 2
-    for b in range(k.MIX_BINS):
-        out[n + b] = i[k.MIX + b] * per_waiting
-    n += k.MIX_BINS
-    out[n + 3] = np.inf
-    if waiting > 0:
-        r = i[k.OLDEST]
-        out[n] = t - rf[k.ARRIVAL, r]
-        out[n + 1] = max(0.0, t - f[k.WAIT_ARRIVALS] * per_waiting)
-        out[n + 2] = ri[k.LENGTH, r]
-        if i[k.HAS_DEADLINES] > 0:
-            out[n + 3] = rf[k.DEADLINE, r] - t
-        out[n + 4] = i[k.WAIT_LATE] * per_waiting
-    else:
-        out[n] = 0.0
-        out[n + 1] = 0.0
-        out[n + 2] = 0.0
-        out[n + 4] = 0.0
-    n += 5
-    busy = i[k.BUSY]
-    per_busy = 1.0 / max(busy, 1)
-    # Free lanes hold zeros: no branches, so these loops run on vector units.
-    left_of, total_of, request_of = lanes[k.LEFT], lanes[k.TOTAL], lanes[k.REQUEST]
-    left_sum, left_most, left_least = 0, np.int32(0), np.uint32(_FAR)
-    done_sum, done_most = 0, np.int32(0)
-    for lane in range(n_lanes):
-        left = left_of[lane]
-        left_sum += left
-        left_most = max(left_most, left)
-        left_least = min(left_least, np.uint32(left - np.int32(1)))  # a free lane's becomes huge
-        done = np.int32(total_of[lane] - left)
-        done_sum += done
-        done_most = max(done_most, done)
-    per_lane = 1.0 / n_lanes
-    out[n] = busy * per_lane
-    out[n + 1] = left_least + 1 if busy > 0 else 0
-    out[n + 2] = left_sum * per_busy
-    out[n + 3] = left_most
-    n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits; a free lane's has 32 and counts nowhere.
-    # The counters of all b share a word, and one shift adds 1 to those from the number of bits on: 32 lanes fit into
-    # counters of 6 bits, which then widen to 12.
-    for b in range(END_BINS):
-        out[n + b] = 0.0
-    for half in range(0, n_lanes, HALF):
-        even, odd = ZERO, ZERO
-        for low in range(half, min(half + HALF, n_lanes), 32):
-            counters = ZERO
-            group = left_of[low : min(low + 32, n_lanes)]
-            for lane in range(group.size):
-                size = bit_length(np.uint32(group[lane] - np.int32(1)))
-                counters += COUNT_ALL << np.uint64(min(size, np.uint32(END_BINS)) * np.uint32(6))
-            even += counters & EVEN
-            odd += (counters >> np.uint64(6)) & EVEN
-        for b in range(0, END_BINS, 2):
-            out[n + b] += np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
-            out[n + b + 1] += np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
-    n += END_BINS
-    out[n] = done_sum * per_busy
-    out[n + 1] = done_most
-    earliest = np.inf
-    if i[k.HAS_DEADLINES] > 0:
-        if i[k.DUE_SORTED] > 0:  # the earliest request has the earliest deadline
-            first = np.uint32(_FAR)
-            for lane in range(n_lanes):
-                first = min(first, np.uint32(request_of[lane]))  # a free lane's -1 becomes huge
-            if busy > 0:
-                earliest = rf[k.DEADLINE, known(first)]
-        else:
-            for lane in range(n_lanes):
-                if left_of[lane] > 0:
-                    earliest = min(earliest, rf[k.DEADLINE, known(request_of[lane])])
-    out[n + 2] = earliest - t
-    n += 3
-    passed = t - track[SEEN_CLOCK]
-    if passed > 0.0:
-        rate = (i[k.NEXT] - track[SEEN_ARRIVALS]) / passed
-        keep = np.exp(-passed / (LONG_WINDOW * scales[LATENCY]))
-        track[RATE_LONG] = rate + (track[RATE_LONG] - rate) * keep
-        track[WEIGHT_LONG] = 1.0 + (track[WEIGHT_LONG] - 1.0) * keep
-        for _ in range(_DOUBLINGS):  # exp(-x) of the short window is a power of that of the long one
-            keep *= keep
-        track[RATE_SHORT] = rate + (track[RATE_SHORT] - rate) * keep
-        track[WEIGHT_SHORT] = 1.0 + (track[WEIGHT_SHORT] - 1.0) * keep
-        track[SEEN_CLOCK] = t
-        track[SEEN_ARRIVALS] = i[k.NEXT]
-    # The weights undo the bias of starting from an estimate of 0.
-    out[n] = track[RATE_SHORT] / track[WEIGHT_SHORT] if track[WEIGHT_SHORT] > 0 else 0.0
-    out[n + 1] = track[RATE_LONG] / track[WEIGHT_LONG] if track[WEIGHT_LONG] > 0 else 0.0
-    out[n + 2] = held
-    steps = i[k.LAST_S]
-    out[n + 3] = i[k.LAST_T]
-    out[n + 4] = steps
-    out[n + 5] = i[k.LAST_LANE_STEPS] * per_lane / max(steps, 1)
-    out[n + 6] = f[k.LAST_END] - f[k.LAST_START]
-    out[n + 7] = i[k.LAST_STARTED]
-    out[n + 8] = i[k.LAST_JOINED]
-    out[n + 9] = i[k.LAST_DONE]
-    out[n + 10] = i[k.LAST_SHED]
-    for m in range(N_STATE):
-        x = min(max(out[m], -_HUGE), _HUGE)  # an infinite slack becomes 1
-        out[m] = forms[GAIN, m] * x / (forms[SCALE, m] + forms[BEND, m] * abs(x))
-    copy_from(constants, N_STATE, out)
-
-
-@njit(**INLINED)
-def _write_mask(i, masks, out):
-    nothing_to_wait_for = i[k.BUSY] == 0 and i[k.NEXT] == i[k.REQUESTS]
-    row = 1 if nothing_to_wait_for else 0
-    copy_from(masks[row], 0, out)
+# A thread takes its share in this many parts, so that there is something left to take over and nobody waits long for the
+# last one; but no fewer systems at a time than this.
+CHUNKS, LEAST_CHUNK = 16, 8
 
 
 @njit(**INLINED)
@@ -289,10 +153,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 streams, settings, rates, values, cdf, guide, draws,
             )  # fmt: skip
             m = known(on[e])
-            _observe(
-                0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], forms[m], constants[m], observation[e],
-            )  # fmt: skip
-            _write_mask(is_[e], masks[m], mask[e])
+            observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], observation[e])
+            give_form(forms[m], constants[m], observation[e])
+            write_mask(is_[e], masks[m], mask[e])
         return drawn
 
     @njit(**CACHED)
@@ -314,7 +177,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         share = me
         while True:
             end = (share + 1) * n // threads
-            chunk = n if threads == 1 else (end - share * n // threads + CHUNKS - 1) // CHUNKS
+            chunk = max((end - share * n // threads + CHUNKS - 1) // CHUNKS, LEAST_CHUNK)
             low = add(control, THREADS + 16 * share, chunk)
             if low >= end:
                 share = (share + 1) % threads
@@ -333,7 +196,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
-            ended = uint8_table(control[ENDED], 2, n)
+            ended = uint8_table(control[ENDED], 3, n)
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for e in range(low, high):
@@ -369,6 +232,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     over = done or i[k.DECISIONS] >= scales[m, MAX_DECISIONS]
                     flags[0, e] = done
                     flags[1, e] = over and not done
+                    flags[2, e] = over
                     ends += over
                     cuts += over and not done
                     held = np.float64(result == k.HELD)
@@ -379,19 +243,25 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                             streams, settings, rates, values, cdf, guide, draws,
                         )  # fmt: skip
                         m = known(on[e])
-                    _observe(held, f, i, lanes, rf, ri, track[e], scales[m], forms[m], constants[m], observation[e])
-                    _write_mask(i, masks[m], mask[e])
+                    observe(held, f, i, lanes, rf, ri, track[e], scales[m], observation[e])
+                    write_mask(i, masks[m], mask[e])
+                    if restarts and not anew:
+                        copy_from(mask[e], 0, final_mask[e])
                     if not (over and restarts):
                         break
-                    for place in range(observation.shape[1]):
-                        final_observation[e, place] = observation[e, place]
-                    for place in range(mask.shape[1]):
-                        final_mask[e, place] = mask[e, place]
+                    give_form(forms[m], constants[m], observation[e])
+                    copy_from(observation[e], 0, final_observation[e])
                     over, anew, held = False, True, 0.0
+            # Only now: right after they are written, one by one, fields could not be read as vectors without a wait.
+            for e in range(low, high):
+                if skip[e] != LEAVE:
+                    m = known(on[e])
+                    give_form(forms[m], constants[m], observation[e])
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
                 if skip[e] == STEP:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
+                    ended[2, e] = flags[2, e]
             if ends > 0:
                 add(control, OVER, ends)
                 add(control, CUT, cuts)
@@ -411,9 +281,11 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             return -1
         n = skip.size
         for e in range(n):
+            outside = np.int64(0)  # the sign of either is set if an index is out of range
             for column in range(limits.size):
-                if skip[e] == STEP and not (0 <= actions[e, column] < limits[column]):
-                    return e
+                outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
+            if outside < 0 and skip[e] == STEP:
+                return e
         control[RESTARTS] = restarts
         control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
         control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
@@ -437,5 +309,5 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
 
 restart, work, publish, wait_for_all = _compile(
-    checksum(atomics, errors, observations, compiled, generators, lengths, modulated)
+    checksum(atomics, errors, observations, observing, compiled, generators, lengths, modulated)
 )

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import BEGIN, GAIN, LEAVE, N_STATE, STEP, restart
+from ebatch_env.environment.compiled import BEGIN, LEAVE, STEP, restart
 from ebatch_env.environment.crew import Crew
 from ebatch_env.environment.fleet import AnySystem
+from ebatch_env.environment.observing import GAIN, N_STATE
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
 from ebatch_env.metrics import EpisodeMetrics, episode_metrics
@@ -106,8 +107,8 @@ class Dynamics:
 
     After `step` or `restart` these arrays hold the outcome; they are new at every call, so they may be handed out:
         observation float32 (E, D), mask int8 (E, M).
-    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated and truncated bool (E,), and ``ended`` and
-    ``cut``: how many episodes are over, and how many of them truncated.
+    After `step` also: reward float64 (E,), terms float64 (E, 5), terminated, truncated and over (either of
+    them) bool (E,), and ``ended`` and ``cut``: how many episodes are over, and how many of them truncated.
     """
 
     def __init__(self, system: AnySystem, n: int, threads: int | None = None, *, record: bool = True) -> None:
@@ -142,6 +143,7 @@ class Dynamics:
         self._no_streams: StreamArray = np.zeros((n, 4), np.uint64)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[2]), np.int8)
+        self._size, self._mask_size = self.observation.shape, self.mask.shape
         self.final_observation, self.final_mask = np.zeros_like(self.observation), np.zeros_like(self.mask)
         shared = (
             self.on,
@@ -161,7 +163,7 @@ class Dynamics:
             self.final_mask,
         )
         own = [
-            (*scratch, np.zeros(5, np.int64), draws, np.zeros((2, n), np.uint8))
+            (*scratch, np.zeros(5, np.int64), draws, np.zeros((3, n), np.uint8))
             for scratch, draws in zip(self.scratch, self._draws, strict=True)
         ]
         self._crew = Crew(n, shared, own)
@@ -252,18 +254,19 @@ class Dynamics:
             skip: (E,) `STEP`; `LEAVE` a system as it is; or, if `draws_itself`, `BEGIN` an episode instead. Reward 0 for
                 both. None: step all.
             streams: if `draws_itself`: where new episodes come from. Without ``skip`` systems whose episode is over then
-                begin the next one at once; ``final_observation`` and ``final_mask`` keep what was there at the end.
+                begin the next one at once; ``final_observation`` and ``final_mask`` keep what was there at the end, and
+                ``final_mask`` is that of the others now.
 
         Raises:
             ValueError: an index out of range; nothing is stepped then.
         """
         n = self.n
         if skip is None:
-            observation, mask = np.empty_like(self.observation), np.empty_like(self.mask)
-            reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((2, n), np.bool_)
+            observation, mask = np.empty(self._size, np.float32), np.empty(self._mask_size, np.int8)
+            reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((3, n), np.bool_)
         else:
             observation, mask = self.observation.copy(), self.mask.copy()
-            reward, terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((2, n), np.bool_)
+            reward, terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((3, n), np.bool_)
         bad = self._crew.step(
             self._no_skip if skip is None else skip,
             actions,
@@ -280,7 +283,7 @@ class Dynamics:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)
             raise self.system.actions.out_of_range(actions[bad], int(np.argmax(wrong)))
         self.observation, self.mask, self.reward, self.terms = observation, mask, reward, terms
-        self.terminated, self.truncated = ended
+        self.terminated, self.truncated, self.over = ended
         self.ended, self.cut, drawn = self._crew.outcome()
         if not drawn:
             raise self._not_drawn()

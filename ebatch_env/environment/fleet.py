@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import ActionCodec
-from ebatch_env.environment.compiled import N_STATE
 from ebatch_env.environment.keywords import resolved
 from ebatch_env.environment.observations import ObservationLayout
+from ebatch_env.environment.observing import N_STATE
 from ebatch_env.environment.rewards import Objective
 from ebatch_env.environment.system import System
 from ebatch_env.errors import FloatArray, fail

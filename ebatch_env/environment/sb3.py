@@ -88,7 +88,7 @@ class EBatchVecEnv(VecEnv):
         dynamics.step(self._actions, None, self._streams if itself else None)
         self._returns += dynamics.reward
         self._lengths += 1
-        dones = dynamics.terminated | dynamics.truncated
+        dones = dynamics.over
         infos = self._infos
         if dynamics.ended > 0:
             infos = infos.copy()

@@ -142,26 +142,25 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         else:
             dynamics.step(rows, None, streams if same_step and itself else None)
         terminated, truncated = dynamics.terminated, dynamics.truncated
-        over = terminated | truncated
+        over = dynamics.over
         self._any_over = dynamics.ended > 0
         info = self._info()
         info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
         info["_rewards"] = self._everywhere
         if self._any_over:
-            ended = np.flatnonzero(over)
+            ended = over.nonzero()[0]
             last = self._final_info(ended, truncated)
             if same_step:
                 if not itself:
                     dynamics.final_observation[ended] = dynamics.observation[ended]
-                    dynamics.final_mask[ended] = dynamics.mask[ended]
+                    dynamics.final_mask[:] = dynamics.mask
                     dynamics.restart(ended, streams)
                     info["action_mask"] = dynamics.mask
                 final_obs = np.empty(self.num_envs, dtype=object)  # None, until it is set
-                final_obs[ended] = list(dynamics.final_observation[ended])
-                final_mask = dynamics.mask.copy()
-                final_mask[ended] = dynamics.final_mask[ended]
+                for e, row in zip(ended.tolist(), dynamics.final_observation.take(ended, 0), strict=True):
+                    final_obs[e] = row
                 which = over.copy()  # `over` itself is kept, and changed by a reset
-                last["rewards"], last["action_mask"] = info["rewards"], final_mask
+                last["rewards"], last["action_mask"] = info["rewards"], dynamics.final_mask.copy()
                 last["_rewards"] = last["_action_mask"] = which
                 info["final_obs"], info["final_info"] = final_obs, last
                 info["_final_obs"] = info["_final_info"] = which

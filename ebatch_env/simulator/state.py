@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +19,23 @@ Int64Array = npt.NDArray[np.int64]
 
 # Rows of a power-of-two length would all fall on the same few cache sets; a little more keeps them apart.
 PADDING = 8
+CACHE_LINE = 64  # bytes
 TICKS = 16  # see `check_clock`
+
+
+def _together(*arrays: tuple[tuple[int, ...], Any]) -> list[npt.NDArray[Any]]:
+    """Arrays of zeros of the given shapes and types, one behind the other in memory.
+
+    NumPy asks for huge pages for an array of 4 MB, which thousands of systems fill only together: without, they have
+    more pages than a core keeps the addresses of.
+    """
+    sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays]
+    starts = np.cumsum([0, *(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes)]).tolist()
+    room = np.zeros(starts[-1] // 8).view(np.uint8)
+    return [
+        room[start : start + size].view(kind).reshape(shape)
+        for (shape, kind), start, size in zip(arrays, starts[:-1], sizes, strict=True)
+    ]
 
 
 class Machine(NamedTuple):
@@ -99,15 +116,25 @@ class Systems:
         levels = k.tree_levels(max_length + 1)
         words = int(levels[-1]) + (lanes + 63) // 64 + 2 * ((requests + 63) // 64)
         edges = np.full(k.MIX_BINS - 1, max_length) if mix_edges is None else np.asarray(mix_edges)
+        f, i, lanes_, bits, rf, ri, links, hist = _together(
+            ((systems, k.N_F), np.float64),
+            ((systems, k.N_I), np.int64),
+            ((systems, 3, lanes), np.int32),
+            ((systems, words), np.uint64),
+            ((systems, 4, requests + PADDING), np.float64),
+            ((systems, 3, requests + PADDING), np.int32),
+            ((systems, requests + PADDING + 2 * (max_length + 1)), np.int32),
+            ((systems, lanes + 1), np.int64),
+        )
         return cls(
-            f=np.zeros((systems, k.N_F)),
-            i=np.zeros((systems, k.N_I), np.int64),
-            lanes=np.zeros((systems, 3, lanes), np.int32),
-            rf=np.zeros((systems, 4, requests + PADDING)),
-            ri=np.zeros((systems, 3, requests + PADDING), np.int32),
-            links=np.zeros((systems, requests + PADDING + 2 * (max_length + 1)), np.int32),
-            bits=np.zeros((systems, words), np.uint64),
-            hist=np.zeros((systems, lanes + 1), np.int64),
+            f=f,
+            i=i,
+            lanes=lanes_,
+            rf=rf,
+            ri=ri,
+            links=links,
+            bits=bits,
+            hist=hist,
             levels=levels,
             bins=np.searchsorted(np.sort(edges), np.arange(max_length + 1), side="left").astype(np.int8),
         )

@@ -138,7 +138,7 @@ def close_stream(stream, state):
 
 @njit(**INLINED)
 def _next_uint64(stream, state):
-    if stream[PCG64] == np.uint64(0):
+    if state[2] == np.uint64(0):  # no PCG64: an increment is odd; not read from `stream`, so that loops ask once
         return _call_uint64(stream[NEXT_UINT64], stream[STATE]), state
     low, high = _advance(state[0], state[1], state[2], state[3])
     mixed, turn = high ^ low, high >> np.uint64(58)
@@ -149,7 +149,7 @@ def _next_uint64(stream, state):
 @njit(**INLINED)
 def uniform(stream, state):
     """``Generator.random()`` and the next state."""
-    if stream[PCG64] == np.uint64(0):
+    if state[2] == np.uint64(0):
         return _call_double(stream[NEXT_DOUBLE], stream[STATE]), state
     bits, state = _next_uint64(stream, state)
     return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0), state

@@ -43,9 +43,10 @@ class Lengths(Protocol):
 @njit(nogil=True, forceinline=True)
 def look_up(uniform: float, values: IntArray, cdf: FloatArray, guide: IntArray) -> Any:
     """Invert a cumulative distribution at ``uniform`` in [0, 1); ``guide`` says where in ``cdf`` to start looking."""
-    k = guide[np.uint64(uniform * guide.size)]
+    k = np.uint64(guide[np.uint64(uniform * guide.size)])  # an unsigned index is not checked for its sign
+    k += np.uint64(cdf[k] <= uniform)  # hardly ever more than one further: spares a branch that would often be wrong
     while cdf[k] <= uniform:
-        k += 1
+        k += np.uint64(1)
     return values[k]
 
 

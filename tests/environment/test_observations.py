@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ebatch_env import SCENARIOS, make_system
-from ebatch_env.environment.compiled import N_STATE
 from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.environment.observations import state_fields
+from ebatch_env.environment.observing import N_STATE
 from ebatch_env.scenarios import scenario
 from ebatch_env.simulator import kernel as k
 

@@ -132,7 +132,7 @@ def play_policy(
     while not over.all():
         actions, memory = policy.predict(dynamics.observation, memory, start, deterministic=True)
         dynamics.step(np.ascontiguousarray(actions, dtype=np.int64), over.view(np.uint8))
-        over |= dynamics.terminated | dynamics.truncated
+        over |= dynamics.over
         if dry:
             over |= dynamics.systems.i[:, k.WAITING] == 0
         start = np.zeros(n, np.bool_)

@@ -27,7 +27,7 @@ from ebatch_env.scoring.seeds import EVALUATION_SEED
 from ebatch_env.scoring.statistics import mean_interval
 
 ENV_ID = "ebatch/Queue-v0"
-CURVES = ("affine", "stairs", "doubling")
+CURVES = ("affine", "stairs")
 LOADS = (0.5, 0.7, 0.9)
 AIM = 0.01
 

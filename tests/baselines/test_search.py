@@ -67,7 +67,9 @@ def test_it_begins_with_the_starts_and_goes_on_from_the_best(monkeypatch: pytest
 
 
 def test_new_strategies_begin_at_the_best_and_at_other_starts_by_turns() -> None:
-    starts = [(np.array([float(n)]), cost) for n, cost in enumerate([5.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 9.5, 9.9, 9.6, 9.7])]
+    starts = [
+        (np.array([float(n)]), cost) for n, cost in enumerate([5.0, 3.0, 4.0, 9.0, 8.0, 7.0, 6.0, 9.5, 9.9, 9.6, 9.7])
+    ]
     assert len(starts) == len(STARTS)
     found = [*starts, (np.array([77.0]), 1.0)]
     assert [float(module._start(found, n)[0]) for n in range(6)] == [77.0, 2.0, 77.0, 0.0, 77.0, 6.0]

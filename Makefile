@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 IDS := $(patsubst %,ebatch/%-v0,EPUR-Translation EPUR-Speech TPU-Translation TPU-Speech EPURBaseline-Mixed)
 # The demo's time is too short for these.
 MORE_IDS := $(patsubst %,ebatch/%-v0,Machines V100-Shift V100-Decoder EPUR-Stairs Toy)
-# Left out: random and serial, which dwarf the picture, and cap and optimal-queue, which are rules for Queue-v0.
+# Left out: random and serial, which dwarf the picture, cap and optimal-queue, which are rules for Queue-v0, and linear, which has
+# a search of its own.
 # agents stands for the shipped agents made for each of the environments.
 POLICIES := ebatch ebatch-fixed full-waves cellular continuous padded buckets triton-sequence lazy early-drop clipper-aimd \
   greedy constant agents

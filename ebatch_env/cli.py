@@ -230,7 +230,10 @@ def tune(
     ray: Ray = None,
     settings: Settings = None,
 ) -> None:
-    """Find good knobs: the same number of trials or of decisions for every policy, on episodes of their own."""
+    """Find good knobs: the same number of trials or of decisions for every policy, on episodes of their own.
+
+    Only `constant` tries all plans, whatever that takes.
+    """
     from ebatch_env.scoring import tuning
     from ebatch_env.scoring.files import json_text, make_folder
     from ebatch_env.scoring.seeds import TUNING_SEED

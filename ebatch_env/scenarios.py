@@ -26,7 +26,7 @@ class Scenario:
 
 
 # Deadlines are in reference latencies, and each scenario asks something of its own; `ebatch headroom` measures how much there is
-# to gain. The paper's networks under a steady load with bursts: on TPU, whose steps cost nearly the same for any lanes, there is none.
+# to gain. The paper's networks under a steady load with bursts: on TPU, where a full batch is always right, there is nothing.
 _LIVE = {
     "load": 0.8,
     "deadline": 4.0,
@@ -42,7 +42,7 @@ _BURSTS = {
 # Quiet hours: weights are loaded for few lanes, so energy is saved by waiting for company, as long as deadlines let it.
 _PATIENT = {"energy": 1.0, "latency": 0.05, "miss": 4.0, "shed": 4.0, "credit": 3.0}
 _QUIET = {"deadline": 16.0, "hold": 1.0, "objective": _PATIENT}
-# On a GPU, too, a step costs nearly the same for one lane as for all.
+# On a GPU a step costs nearly the same for one lane as for all.
 _GPU = {"accelerator": "v100", "network": "MNMT", "hold": 1.0}
 # Many short sequences and a few long ones, which everybody in their batch waits for.
 _MIXED = {"kind": "table", "lengths": [4, 8, 16, 120], "weights": [0.35, 0.3, 0.2, 0.15]}

@@ -74,7 +74,7 @@ class Journal:
     def _read(path: Path) -> list[dict[str, Any]]:
         """What is in the file; one that is not ours or damaged counts as empty."""
         try:
-            return [
+            found = [
                 {
                     "asked": str(entry["asked"]),
                     "costs": [float(cost) for cost in entry["costs"]],
@@ -82,15 +82,16 @@ class Journal:
                 }
                 for entry in json.loads(path.read_text(encoding="utf-8"))
             ]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return []
+        return found if all(len(entry["costs"]) == len(entry["decisions"]) for entry in found) else []
 
     def outcomes(self, asked: npt.NDArray[Any]) -> list[Outcome]:
         """What is known of this generation."""
         if self.number < len(self.generations):
             kept = self.generations[self.number]
             if kept["asked"] == _digest(asked):
-                return list(zip(kept["costs"], kept["decisions"], strict=False))[: len(asked)]
+                return list(zip(kept["costs"], kept["decisions"], strict=True))[: len(asked)]
             del self.generations[self.number :]
         return []
 

@@ -1,4 +1,4 @@
-"""Tuning: every policy's knobs with the same budget, on episodes that no evaluation plays."""
+"""Tuning: every policy's knobs with the same budget, but for searches of its own, on episodes that no evaluation plays."""
 
 from __future__ import annotations
 

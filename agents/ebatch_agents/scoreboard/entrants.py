@@ -8,7 +8,7 @@ from typing import Any
 
 from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.scoring.jobs import PolicySpec
-from ebatch_env.scoring.policy import policy_class, policy_names, stored_policies
+from ebatch_env.scoring.policy import PerMachine, policy_class, policy_names, stored_policies
 
 HOPELESS = ("random", "serial")  # they dwarf every picture
 PAPER = "ebatch"  # the scheduler that all are compared with
@@ -48,7 +48,8 @@ def baselines(env_id: str, system: AnySystem) -> list[Entrant]:
         entry_of = getattr(policy_class(name), "tuned_entry", None)
         entry = None if entry_of is None else entry_of(env_id)
         tuned = None if entry is None else {key: value for key, value in entry.items() if key != "knobs"}
-        found.append(Entrant(name, dict(getattr(policy, "settings", {})), tuned))
+        one = policy.policies[0] if isinstance(policy, PerMachine) else policy  # the same knobs on every machine
+        found.append(Entrant(name, dict(getattr(one, "settings", {})), tuned))
     return found
 
 

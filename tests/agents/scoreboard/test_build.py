@@ -22,8 +22,10 @@ from ebatch_agents.scoreboard.build import build
 from ebatch_agents.scoreboard.entrants import baselines, best_tuned, candidates, rivals
 from ebatch_agents.scoreboard.settings import Settings
 from ebatch_agents.scoreboard.transfer import cases
+from ebatch_baselines.padded import Padded
 from ebatch_env.cli import app
 from ebatch_env.scenarios import SCENARIOS
+from ebatch_env.scoring.jobs import build_system, system_keywords
 from ebatch_env.scoring.policy import make_policy
 from ebatch_env.scoring.runner import evaluate, play
 from ebatch_env.scoring.seeds import EVALUATION_SEED, VALIDATION_SEED
@@ -152,6 +154,13 @@ def test_every_scenario_has_an_algorithm() -> None:
 
 
 # Off the training distribution -------------------------------------------------------------------------------------
+
+
+def test_knobs_are_told_on_several_machines_as_well() -> None:
+    env_id = "ebatch/Machines-v0"
+    found = {entrant.label: entrant for entrant in baselines(env_id, build_system(system_keywords(env_id)))}
+    assert found["padded"].knobs == Padded.tuned_knobs(env_id)
+    assert (found["cap"].knobs["wait_for"], found["cap"].tuned) == (1, None)
 
 
 def test_conditions_change_what_they_say() -> None:

@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ebatch_agents import checkpoint
 from ebatch_agents.algorithms import algorithm, hyperparameters, with_schedules
 from ebatch_agents.discount import TimedVecEnv, discount_by_time
-from ebatch_agents.imitation import Imitated, check_teacher, imitate
+from ebatch_agents.imitation import DECISIONS, Imitated, check_teacher, imitate
 from ebatch_agents.runs import EPISODES, EVALUATIONS, Folder, Run
 from ebatch_agents.speed import Speed, free_vec_env, measure
 from ebatch_agents.watch import Evaluation, Watch
@@ -211,7 +211,8 @@ def _learn(
     go_on = folder is not None and folder.prepare(resume=resume)
     imitated = None
     if teacher is not None and not go_on:
-        imitated = imitate(model, env, teacher)
+        # A short training, for a look or a test, is not to wait for what a long one is worth.
+        imitated = imitate(model, env, teacher, min(DECISIONS, max(run.steps, env.num_envs)))
         env.seed(run.first_episode)  # what is imitated costs the training none of its episodes
     if tensorboard and folder is not None:
         _log_to_tensorboard(model, folder)

@@ -43,7 +43,7 @@ def test_records_are_those_of_evaluate(built: Path) -> None:
     assert {"random", "serial"}.isdisjoint(labels)
     assert [record for record in records if record.policy == "ebatch"] == evaluate(TOY, ["ebatch"], SMALL["episodes"])
     far = [record for record in board.records[TOY, "load-0.5"] if record.policy == "ebatch"]
-    assert far == evaluate(TOY, ["ebatch"], SMALL["transfer_episodes"], overrides={"load": 0.6})
+    assert far == evaluate(TOY, ["ebatch"], SMALL["transfer_episodes"], overrides={"load": 0.5})
     assert {record.seed for record in board.records[TOY, "validation"]} == {VALIDATION_SEED + n for n in range(5)}
 
 

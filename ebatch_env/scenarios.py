@@ -43,7 +43,7 @@ _BURSTS = {
 _PATIENT = {"energy": 1.0, "latency": 0.05, "miss": 4.0, "shed": 4.0, "credit": 3.0}
 _QUIET = {"deadline": 16.0, "hold": 1.0, "objective": _PATIENT}
 # On a GPU a step costs nearly the same for one lane as for all.
-_GPU = {"accelerator": "v100", "network": "MNMT", "hold": 1.0}
+_GPU = {"accelerator": "v100", "network": "MNMT", "hold": 1.0, "objective": {**_PATIENT, "latency": 0.02}}
 # Many short sequences and a few long ones, which everybody in their batch waits for.
 _MIXED = {"kind": "table", "lengths": [4, 8, 16, 120], "weights": [0.35, 0.3, 0.2, 0.15]}
 
@@ -110,7 +110,6 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                     "workload": "translation",
                     "load": [0.02, 0.8],
                     "deadline": 20.0,
-                    "objective": {**_PATIENT, "latency": 0.02},
                 },
             ),
             Scenario(
@@ -125,7 +124,6 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                     "lengths_known": False,
                     "load": 0.2,
                     "deadline": 24.0,
-                    "objective": {**_PATIENT, "latency": 0.02},
                 },
             ),
             Scenario(

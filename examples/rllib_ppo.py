@@ -22,6 +22,7 @@ from ebatch_env.scoring.jobs import PolicySpec
 from ebatch_env.scoring.policy import Policy
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import VALIDATION_SEED
+from ebatch_env.scoring.statistics import episode_costs
 
 
 class Agent:
@@ -65,7 +66,7 @@ def make_config(env_id: str, *, runners: int = 0, envs: int = 64, steps: int = 3
 def mean_cost(policy: Policy, system: System, episodes: int) -> float:
     """Over validation episodes, which no training plays."""
     played = play(system, policy, range(VALIDATION_SEED, VALIDATION_SEED + episodes))
-    return float(np.mean([np.inf if metrics.truncated else metrics.cost for metrics in played]))
+    return float(episode_costs(played).mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

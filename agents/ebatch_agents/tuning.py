@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ebatch_env.errors import fail, needs_extra
 from ebatch_env.scoring.jobs import build_system
 from ebatch_env.scoring.policy import Knob
 from ebatch_env.scoring.runner import play
+from ebatch_env.scoring.statistics import episode_costs
 
 TRAINING_SHARE = 0.9  # of a trial's decisions; the rest is for the episodes, whose number is not known before
 
@@ -77,10 +76,9 @@ class Learner:
             if steps < rollout:
                 raise fail("decisions per trial", decisions, f">= {math.ceil(rollout / TRAINING_SHARE)}: one rollout")
         trained = train(env_id, self.algo, steps=steps, **settings)
-        metrics = play(system, SB3Policy(trained.model, system), seeds)
-        played = sum(found.decisions for found in metrics)
-        cost = float(np.mean([math.inf if found.truncated else found.cost for found in metrics]))
-        return cost, int(trained.model.num_timesteps) + played
+        played = play(system, SB3Policy(trained.model, system), seeds)
+        decisions_played = sum(metrics.decisions for metrics in played)
+        return float(episode_costs(played).mean()), int(trained.model.num_timesteps) + decisions_played
 
 
 PPO = Learner("ppo", (*_ROLLED, _STEPS, _EPOCHS))

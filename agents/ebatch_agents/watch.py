@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ebatch_agents import checkpoint
@@ -18,6 +17,7 @@ from ebatch_env.environment.sb3 import EBatchVecEnv
 from ebatch_env.scoring.files import whole_file, write_json
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import VALIDATION_SEED
+from ebatch_env.scoring.statistics import episode_costs
 
 CHECKPOINT_SHARE = 0.03  # the most of a training's time that checkpoints take
 PROGRESS_S = 1.0
@@ -105,7 +105,7 @@ class Watch(BaseCallback):
         system = self.env.system
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.run.episodes)
         played = play(system, SB3Policy(self.model, system), seeds)
-        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
+        cost = float(episode_costs(played).mean())
         better = all(cost < found.cost for found in self.evaluations)
         found = Evaluation(self.model.num_timesteps, cost, tuple(metrics.cost for metrics in played))
         self.evaluations.append(found)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ebatch_env.environment.fleet import AnySystem
+from ebatch_env.environment.fleet import AnySystem, Fleet
+from ebatch_env.environment.system import System
 from ebatch_env.scoring.files import write_json
-from ebatch_env.scoring.policy import Policy
+from ebatch_env.scoring.policy import PerMachine, Policy
 from ebatch_env.scoring.runner import REQUESTS_AT_ONCE, ROWS, play
+from ebatch_env.scoring.statistics import episode_costs
 from ebatch_env.simulator.state import Int64Array
 
+P = TypeVar("P", bound=Policy)
 Outcome = tuple[float, int]  # mean cost, infinite if an episode was truncated; decisions taken
 
 
@@ -46,9 +48,15 @@ def side_by_side(
     outcomes = []
     for first in range(0, len(played), len(seeds)):
         mine = played[first : first + len(seeds)]
-        cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in mine]))
-        outcomes.append((cost, sum(metrics.decisions for metrics in mine)))
+        outcomes.append((float(episode_costs(mine).mean()), sum(metrics.decisions for metrics in mine)))
     return outcomes
+
+
+def one_per_machine(system: AnySystem, make: Callable[[System], P]) -> tuple[Policy, list[P]]:
+    """A policy to give to `side_by_side`, and what ``make`` made for each of the machines, of which it is put together."""
+    members = [make(machine) for machine in system.machines]
+    made = iter(members)
+    return (PerMachine(system, lambda machine: next(made)) if isinstance(system, Fleet) else members[0]), members
 
 
 class Journal:

@@ -37,6 +37,8 @@ SEEN = (
 # What each sum decides, and its constant without tuning: E-BATCH with a middling T.
 SUMS = {"steps": 1.0, "cap": 3.0, "hold": -1.0, "joins": 1.0, "shortest": -0.5, "similar": -0.5, "shed": 0.5}
 REACH = 4.0  # weights lie within this
+# Hold until three quarters of the lanes wait, or a slack of two reference latencies is left: what pays in quiet hours.
+_PATIENT = {"shortest": 1.0, "hold": -2.7, "hold:queue_length": -3.0, "hold:oldest_slack": 4.0}
 # Members worth starting a search from, by the knobs in which they differ from the default. T is the least offered at -3.5 and the
 # largest at 3.5; the cap is a quarter of the lanes at -1.16 and half of them at -0.1.
 STARTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
@@ -61,21 +63,8 @@ STARTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
             "hold:queue_length": -4.0,
             "hold:oldest_wait": -2.0,
         },
-        # Three quarters of the lanes, or a slack of two reference latencies: what pays in quiet hours.
-        "long T, once many wait or slack runs out": {
-            "steps": 1.4,
-            "shortest": 1.0,
-            "hold": -2.7,
-            "hold:queue_length": -3.0,
-            "hold:oldest_slack": 4.0,
-        },
-        "least T, once many wait or slack runs out": {
-            "steps": -3.5,
-            "shortest": 1.0,
-            "hold": -2.7,
-            "hold:queue_length": -3.0,
-            "hold:oldest_slack": 4.0,
-        },
+        "long T, once many wait or slack runs out": {"steps": 1.4, **_PATIENT},
+        "least T, once many wait or slack runs out": {"steps": -3.5, **_PATIENT},
     }
 )
 

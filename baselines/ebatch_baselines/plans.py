@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_baselines.base import LONGEST
-from ebatch_baselines.candidates import Outcome, side_by_side
+from ebatch_baselines.candidates import Outcome, one_per_machine, side_by_side
 from ebatch_baselines.simple import Constant
-from ebatch_env.environment.fleet import AnySystem, Fleet
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer
 from ebatch_env.scoring.jobs import build_system
-from ebatch_env.scoring.policy import PerMachine
 from ebatch_env.scoring.tuning import Tuned
 from ebatch_env.simulator.state import Int64Array
 
@@ -124,9 +123,7 @@ def _outcomes(
     system: AnySystem, actions: Sequence[npt.NDArray[np.int64]], plans: Int64Array, seeds: Sequence[int]
 ) -> list[Outcome]:
     """What ``plans``, numbers of rows in each machine's ``actions``, cost on the episodes."""
-    members = [_Rows() for _ in actions]
-    made = iter(members)
-    policy = PerMachine(system, lambda machine: next(made)) if isinstance(system, Fleet) else members[0]
+    policy, members = one_per_machine(system, lambda machine: _Rows())
 
     def take(rows: Int64Array) -> None:
         for member, mine in zip(members, actions, strict=True):

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ebatch_baselines.candidates import Journal, Outcome, side_by_side
+from ebatch_baselines.candidates import Journal, Outcome, one_per_machine, side_by_side
 from ebatch_baselines.linear import REACH, STARTS, Linear
-from ebatch_env.environment.fleet import AnySystem, Fleet
+from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import FloatArray, check_integer, check_number, needs_extra
 from ebatch_env.scoring.jobs import build_system
-from ebatch_env.scoring.policy import PerMachine, Policy
 from ebatch_env.scoring.tuning import Tuned
 from ebatch_env.simulator.state import Int64Array
 
@@ -146,7 +145,7 @@ def _start(found: Sequence[tuple[FloatArray, float]], number: int) -> FloatArray
 
 def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) -> list[Outcome]:
     """The mean cost of each of ``candidates`` (C, weights) over the episodes, and the decisions it took."""
-    policy, members = _family(system)
+    policy, members = one_per_machine(system, Linear)  # whose weights count: a row's place is the same in all
     weights = candidates.reshape(len(candidates), *members[0].weights.shape[1:])
 
     def take(rows: Int64Array) -> None:
@@ -154,16 +153,6 @@ def costs_of(system: AnySystem, candidates: FloatArray, seeds: Sequence[int]) ->
             member.weights = weights[rows]
 
     return side_by_side(system, policy, len(candidates), seeds, take)
-
-
-def _family(system: AnySystem) -> tuple[Policy, Sequence[Linear]]:
-    """The family's default, and the parts of it whose weights count: one for each machine, a row's place the same in all."""
-    if isinstance(system, Fleet):
-        members = [Linear(machine) for machine in system.machines]
-        made = iter(members)
-        return PerMachine(system, lambda machine: next(made)), members
-    policy = Linear(system)
-    return policy, [policy]
 
 
 def _best(found: Sequence[tuple[FloatArray, float]]) -> tuple[FloatArray, float]:

@@ -81,7 +81,7 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
 @njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
     e, count, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
-    addresses, settings, rates, values, cdf, guide, draws,
+    streams, settings, rates, values, cdf, guide, draws,
 ):  # fmt: skip
     """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
 
@@ -90,15 +90,15 @@ def _begin_one(
     """
     machines = machine.shape[0]
     if choose and machines > 1:
-        chance, state = uniform(addresses[e], open_stream(addresses[e]))
-        close_stream(addresses[e], state)
+        chance, state = uniform(streams[e], open_stream(streams[e]))
+        close_stream(streams[e], state)
         on[e] = np.int64(chance * machines)
     m = known(on[e])
     status = DRAWN
     if count == 0:
         count = np.int64(settings[m, REQUESTS])
         status = draw(
-            count, addresses[e], settings[m], rates, values, cdf, guide, draws,
+            count, streams[e], settings[m], rates, values, cdf, guide, draws,
             rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
         )  # fmt: skip
     f = fs[e]

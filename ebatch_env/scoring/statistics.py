@@ -8,7 +8,7 @@ improvement ignores that our policies play the same episodes. The tests compare 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.errors import FloatArray
+from ebatch_env.metrics import EpisodeMetrics
 from ebatch_env.scoring.records import FIELDS, EpisodeRecord
 
 METRICS = FIELDS[FIELDS.index("energy_j") :]
@@ -124,6 +125,11 @@ def stratified_interval(strata: Sequence[FloatArray]) -> tuple[float, float]:
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     draws = [np.sort(group)[rng.integers(group.size, size=(RESAMPLES, group.size))] for group in strata]
     return _ends(interquartile_mean(np.concatenate(draws, axis=1)))
+
+
+def episode_costs(episodes: Iterable[EpisodeMetrics | EpisodeRecord]) -> FloatArray:
+    """The costs of episodes, shape (n,): infinite where one was truncated, as work left undone costs nothing."""
+    return np.array([math.inf if episode.truncated else episode.cost for episode in episodes], np.float64)
 
 
 def improvement(costs: FloatArray, rival: FloatArray) -> tuple[float, float, float]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.errors import check_integer, fail, needs_extra
@@ -20,6 +17,7 @@ from ebatch_env.scoring.policy import Knob, policy_class, trainer
 from ebatch_env.scoring.pool import in_any_order
 from ebatch_env.scoring.runner import play
 from ebatch_env.scoring.seeds import SEEDS_PER_USE, TUNING_SEED
+from ebatch_env.scoring.statistics import episode_costs
 
 TRIALS = 64
 EPISODES = 16
@@ -299,8 +297,7 @@ def _cost(study: _Study, system: AnySystem, knobs: Mapping[str, Any]) -> tuple[f
         return learner.trial(study.env, study.keywords, knobs, seeds, share)
     policy = PolicySpec(study.policy, study.policy, knobs).make(system, study.env)
     played = play(system, policy, seeds)
-    cost = float(np.mean([math.inf if metrics.truncated else metrics.cost for metrics in played]))
-    return cost, sum(metrics.decisions for metrics in played)
+    return float(episode_costs(played).mean()), sum(metrics.decisions for metrics in played)
 
 
 def _suggest(trial: Any, knob: Knob) -> Any:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ebatch_agents.scoreboard.statistics import Estimate, iqm, probability, relative
-from ebatch_env.errors import FloatArray
 from ebatch_env.scoring.records import EpisodeRecord
-from ebatch_env.scoring.statistics import METRICS, interquartile_mean
+from ebatch_env.scoring.statistics import METRICS, episode_costs, interquartile_mean
 
 TRANSFER_METRICS = ("cost", "energy_per_request_j", "latency_p99_s", "slo_miss")
 
@@ -61,7 +60,7 @@ def summarize(
     rows: dict[str, list[EpisodeRecord]] = {}
     for record in sorted(records, key=lambda record: record.episode):
         rows.setdefault(record.policy, []).append(record)
-    costs = {label: _costs(found) for label, found in rows.items()}
+    costs = {label: episode_costs(found) for label, found in rows.items()}
     out: dict[str, Any] = {}
     for name, labels in groups.items():
         present = [label for label in labels if label in rows]
@@ -99,12 +98,8 @@ def mean_cost(records: Sequence[EpisodeRecord], policy: str, episodes: int | Non
         episodes: only the first so many; None: all.
     """
     mine = [record for record in records if record.policy == policy]
-    costs = _costs([record for record in mine if episodes is None or record.episode < episodes])
+    costs = episode_costs([record for record in mine if episodes is None or record.episode < episodes])
     return float(costs.mean()) if costs.size else math.nan
-
-
-def _costs(rows: Sequence[EpisodeRecord]) -> FloatArray:
-    return np.array([math.inf if row.truncated else row.cost for row in rows], np.float64)
 
 
 def _named(name: str, found: Estimate) -> dict[str, float]:

@@ -23,7 +23,7 @@ from ebatch_env.scoring.records import EpisodeRecord
 from ebatch_env.scoring.report import versions
 from ebatch_env.scoring.runner import evaluate
 from ebatch_env.scoring.seeds import EVALUATION_SEED, SEEDS_PER_USE, TUNING_SEED
-from ebatch_env.scoring.statistics import interquartile_mean, iqm_interval, relative
+from ebatch_env.scoring.statistics import episode_costs, interquartile_mean, iqm_interval, relative
 from ebatch_env.scoring.tuning import Tuned, stem_of, store, tune
 
 YARDSTICK = "ebatch"  # what all is relative to
@@ -268,7 +268,7 @@ def figures(records: Sequence[EpisodeRecord], bounds: FloatArray, kinds: Mapping
     cut_off: dict[str, int] = {}
     for label in dict.fromkeys(record.policy for record in records):
         mine = sorted((record for record in records if record.policy == label), key=lambda record: record.episode)
-        costs[label] = np.array([math.inf if record.truncated else record.cost for record in mine])
+        costs[label] = episode_costs(mine)
         cut_off[label] = sum(record.truncated for record in mine)
     if YARDSTICK not in costs:
         raise fail("policies", list(costs), f"with {YARDSTICK!r}, which the others are compared with, among them")

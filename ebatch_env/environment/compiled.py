@@ -31,25 +31,26 @@ from ebatch_env.workloads import compiled, generators, lengths, modulated
 from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
-# Entries of `skip`, (E,): what a step does with a system.
-STEP, LEAVE, BEGIN = range(3)
+# What a step does with systems that are over: nothing in particular; those that end in it begin the next episode at once;
+# those that ``wait``, (E,), begin one instead of taking their action; those that wait stay as they are.
+PLAY, AT_ONCE, BEGIN, LEAVE = range(4)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
 # whether thread t needs to be woken.
 FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
-# Addresses of a step's arrays.
-RESTARTS, SKIP, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 33)
+# What to do with systems that are over; -1 or 1, see `work`; and addresses of the step's arrays.
+MODE, DIRECTION, WAITS, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 34)
 WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
-# A thread takes its share in this many parts, so that there is something left to take over and nobody waits long for the
-# last one; but no fewer systems at a time than this.
-CHUNKS, LEAST_CHUNK = 16, 8
+# A thread takes one of so many parts of what is left of a share, so that there is something left to take over and nobody
+# waits long for the last one; but no fewer systems at a time than this.
+PARTS, LEAST_CHUNK = 8, 8
 
 
 @njit(**INLINED)
-def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
+def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
-    if e + 2 < high:  # the counters and sets
-        n = e + 2
+    n = e + 2 * direction
+    if low <= n < high:  # the counters and sets
         for place in range(0, k.N_F, 8):
             prefetch(fs[n], place)
         for place in range(0, k.N_I, 8):
@@ -61,8 +62,8 @@ def _fetch_ahead(e, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
             prefetch(lanes_[n, 0], place)
         for place in range(ris.shape[2], min(links_.shape[1], ris.shape[2] + 256), 16):
             prefetch(links_[n], place)
-    if e + 1 < high:  # what they point to: requests about to arrive, and those whose deadline is next
-        n = e + 1
+    n = e + direction
+    if low <= n < high:  # what they point to: requests about to arrive, and those whose deadline is next
         place = is_[n, k.NEXT]
         prefetch(rfs[n, k.ARRIVAL], place)
         prefetch(rfs[n, k.ARRIVAL], place + 8)
@@ -167,6 +168,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
         which are in its core's cache, then what others have not come to. See `publish` for the rest.
 
+        Every other step goes through a share from its end, for the systems that came last are still in the cache. In one
+        direction only, a share that is a little larger than the cache would find none of itself there.
+
         With ``patience`` the thread then waits for the next step and goes on, within compiled code because taking the
         interpreter's lock between steps costs more than a step of few systems. Returns END or SLEEP.
         """
@@ -176,8 +180,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         flat = address[3, 0] < 0
         share = me
         while True:
-            end = (share + 1) * n // threads
-            chunk = max((end - share * n // threads + CHUNKS - 1) // CHUNKS, LEAST_CHUNK)
+            begin, end = share * n // threads, (share + 1) * n // threads
+            chunk = max((end - load(control, THREADS + 16 * share)) // PARTS, LEAST_CHUNK)
             low = add(control, THREADS + 16 * share, chunk)
             if low >= end:
                 share = (share + 1) % threads
@@ -189,8 +193,11 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         return call
                 continue
             high = min(low + chunk, end)
-            restarts = control[RESTARTS] > 0
-            skip = uint8_row(control[SKIP], n)
+            direction = control[DIRECTION]
+            if direction < 0:
+                low, high = begin + end - high, begin + end - low
+            mode = control[MODE]
+            waits = uint8_row(control[WAITS], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
             streams = uint64_table(control[STREAMS], n, 4)
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
@@ -199,16 +206,21 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             ended = uint8_table(control[ENDED], 3, n)
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
-            for e in range(low, high):
-                _fetch_ahead(e, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
-                if skip[e] == LEAVE:
+            for place in range(low, high):
+                e = place if direction > 0 else low + high - 1 - place
+                _fetch_ahead(e, direction, begin, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
+                if mode == LEAVE and waits[e] > 0:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
                 m = known(on[e])
                 over = False
                 held = 0.0
-                anew = skip[e] == BEGIN
-                if not anew:
+                anew = mode == BEGIN and waits[e] > 0
+                if anew:
+                    reward[e] = 0.0
+                    terms[e] = 0.0
+                    flags[0, e] = flags[1, e] = flags[2, e] = False
+                else:
                     for c in range(5):
                         index = actions[e, known(address[0, c])]
                         index = (index // address[1, c]) % address[2, c] if flat else index * address[3, c]
@@ -245,20 +257,20 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         m = known(on[e])
                     observe(held, f, i, lanes, rf, ri, track[e], scales[m], observation[e])
                     write_mask(i, masks[m], mask[e])
-                    if restarts and not anew:
+                    if mode == AT_ONCE and not anew:
                         copy_from(mask[e], 0, final_mask[e])
-                    if not (over and restarts):
+                    if not (over and mode == AT_ONCE):
                         break
                     give_form(forms[m], constants[m], observation[e])
                     copy_from(observation[e], 0, final_observation[e])
                     over, anew, held = False, True, 0.0
             # Only now: right after they are written, one by one, fields could not be read as vectors without a wait.
             for e in range(low, high):
-                if skip[e] != LEAVE:
+                if mode != LEAVE or waits[e] == 0:
                     m = known(on[e])
                     give_form(forms[m], constants[m], observation[e])
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
-                if skip[e] == STEP:
+                if mode != LEAVE or waits[e] == 0:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
                     ended[2, e] = flags[2, e]
@@ -270,24 +282,24 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             add(control, FINISHED, high - low)
 
     @njit(**CACHED)
-    def publish(control, threads, skip, actions, limits, streams, observation, reward, terms, ended, mask, restarts):
+    def publish(control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask):
         """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
 
-        Systems whose ``skip`` is LEAVE stay as they are, those with BEGIN begin an episode. With ``restarts`` a system whose
-        episode is over begins the next one at once; what was observed at the end is in ``final_observation`` and
-        ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
+        ``mode`` and ``waits`` say what becomes of systems whose episode is over. With AT_ONCE what was observed at the end is
+        in ``final_observation`` and ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether
+        some work could not be drawn.
         """
         if stamp < 0:
             return -1
-        n = skip.size
+        n = waits.size
         for e in range(n):
             outside = np.int64(0)  # the sign of either is set if an index is out of range
             for column in range(limits.size):
                 outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
-            if outside < 0 and skip[e] == STEP:
+            if outside < 0 and waits[e] == 0:
                 return e
-        control[RESTARTS] = restarts
-        control[SKIP], control[ACTIONS], control[STREAMS] = skip.ctypes.data, actions.ctypes.data, streams.ctypes.data
+        control[MODE], control[DIRECTION] = mode, 1 if control[DIRECTION] < 0 else -1
+        control[WAITS], control[ACTIONS], control[STREAMS] = waits.ctypes.data, actions.ctypes.data, streams.ctypes.data
         control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
         control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
         control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import BEGIN, LEAVE, STEP, restart
+from ebatch_env.environment.compiled import AT_ONCE, BEGIN, LEAVE, PLAY, restart
 from ebatch_env.environment.crew import Crew
 from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.environment.observing import GAIN, N_STATE
@@ -27,8 +27,6 @@ from ebatch_env.simulator.state import Int64Array, Machine, Scratch, Systems, pa
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads.compiled import NO_LAW, Law, law_of
 from ebatch_env.workloads.generators import StreamArray, stream_of
-
-__all__ = ["BEGIN", "LEAVE", "STEP", "Dynamics", "Streams"]
 
 SYSTEMS_PER_THREAD = 24  # with fewer systems another thread does not pay
 
@@ -139,7 +137,7 @@ class Dynamics:
         known = [NO_LAW if law is None else law for law in laws]
         self._law = (np.stack([law.settings for law in known]), *known[0][1:])  # the rest is the workload's
         self._draws = np.zeros((self.threads, system.requests + known[0].draws))
-        self._no_skip = np.full(n, STEP, np.uint8)
+        self._nobody = np.zeros(n, np.bool_)
         self._no_streams: StreamArray = np.zeros((n, 4), np.uint64)
         self.observation = np.zeros((n, system.observations.size), np.float32)
         self.mask: MaskArray = np.zeros((n, self._masks.shape[2]), np.int8)
@@ -245,30 +243,38 @@ class Dynamics:
             raise self._not_drawn()
 
     def step(
-        self, actions: npt.NDArray[np.int64], skip: npt.NDArray[np.uint8] | None = None, streams: Streams | None = None
+        self,
+        actions: npt.NDArray[np.int64],
+        streams: Streams | None = None,
+        waits: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Take one decision in every system.
 
         Args:
             actions: int64 (E, C), C-contiguous; see `ActionCodec`.
-            skip: (E,) `STEP`; `LEAVE` a system as it is; or, if `draws_itself`, `BEGIN` an episode instead. Reward 0 for
-                both. None: step all.
-            streams: if `draws_itself`: where new episodes come from. Without ``skip`` systems whose episode is over then
-                begin the next one at once; ``final_observation`` and ``final_mask`` keep what was there at the end, and
-                ``final_mask`` is that of the others now.
+            streams: if `draws_itself`: where new episodes come from.
+            waits: (E,) systems that take no action: with ``streams`` each begins an episode instead, without it stays as it
+                is. Reward 0 for both. None: all act; with ``streams`` systems whose episode is then over begin the next one
+                at once; ``final_observation`` and ``final_mask`` keep what was there at the end, and ``final_mask`` is that
+                of the others now.
 
         Raises:
             ValueError: an index out of range; nothing is stepped then.
         """
         n = self.n
-        if skip is None:
-            observation, mask = np.empty(self._size, np.float32), np.empty(self._mask_size, np.int8)
-            reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((3, n), np.bool_)
+        if waits is None:
+            mode = PLAY if streams is None else AT_ONCE
         else:
+            mode = LEAVE if streams is None else BEGIN
+        if mode == LEAVE:
             observation, mask = self.observation.copy(), self.mask.copy()
             reward, terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((3, n), np.bool_)
+        else:
+            observation, mask = np.empty(self._size, np.float32), np.empty(self._mask_size, np.int8)
+            reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((3, n), np.bool_)
         bad = self._crew.step(
-            self._no_skip if skip is None else skip,
+            mode,
+            (self._nobody if waits is None else waits).view(np.uint8),
             actions,
             self._limits,
             self._no_streams if streams is None else streams.addresses,
@@ -277,7 +283,6 @@ class Dynamics:
             terms,
             ended.view(np.uint8),
             mask,
-            streams is not None and skip is None,
         )
         if bad >= 0:
             wrong = (actions[bad] < 0) | (actions[bad] >= self._limits)

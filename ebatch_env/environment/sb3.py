@@ -85,7 +85,7 @@ class EBatchVecEnv(VecEnv):
         # Compiled code begins the next episodes itself, unless the records of the last are still to be read or a
         # workload of the user's draws the work.
         itself = dynamics.draws_itself and not self._episode_metrics
-        dynamics.step(self._actions, None, self._streams if itself else None)
+        dynamics.step(self._actions, self._streams if itself else None)
         self._returns += dynamics.reward
         self._lengths += 1
         dones = dynamics.over

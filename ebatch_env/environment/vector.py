@@ -11,7 +11,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ebatch_env.environment.dynamics import BEGIN, LEAVE, STEP, Dynamics, Streams
+from ebatch_env.environment.dynamics import Dynamics, Streams
 from ebatch_env.environment.env import begin_episodes, reset_choice
 from ebatch_env.environment.fleet import build_system
 from ebatch_env.environment.rewards import TERMS
@@ -136,18 +136,18 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         # workload of the user's draws the work.
         itself = dynamics.draws_itself and not self._episode_metrics
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and self._any_over:
-            dynamics.step(rows, np.where(self._over, BEGIN if itself else LEAVE, STEP).astype(np.uint8), streams)
+            dynamics.step(rows, streams if itself else None, self._over)
             if not itself:
                 dynamics.restart(np.flatnonzero(self._over), streams)
         else:
-            dynamics.step(rows, None, streams if same_step and itself else None)
+            dynamics.step(rows, streams if same_step and itself else None)
         terminated, truncated = dynamics.terminated, dynamics.truncated
         over = dynamics.over
         self._any_over = dynamics.ended > 0
         info = self._info()
         info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
         info["_rewards"] = self._everywhere
-        if self._any_over:
+        if self._any_over and (same_step or self._episode_metrics or dynamics.cut > 0):
             ended = over.nonzero()[0]
             last = self._final_info(ended, truncated)
             if same_step:

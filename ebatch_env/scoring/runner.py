@@ -66,7 +66,7 @@ def _play_block(system: AnySystem, policy: Policy, seeds: Sequence[int]) -> list
     start = np.ones(ROWS, np.bool_)
     while not over.all():
         actions, state = policy.predict(dynamics.observation[rows], state, start, deterministic=True)
-        dynamics.step(system.actions.check_actions(actions, ROWS)[:n], over.view(np.uint8))
+        dynamics.step(system.actions.check_actions(actions, ROWS)[:n], waits=over)
         over |= dynamics.over
         start = np.zeros(ROWS, np.bool_)
     return [dynamics.metrics(e) for e in range(n)]

@@ -16,6 +16,7 @@ from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fil
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
+    arrive_apart,
     enter,
     lists,
     oldest,
@@ -79,7 +80,7 @@ def _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins):
         f[STEP_ENERGY] += static_j
         f[STATIC_J] += static_j
         f[CLOCK] = arrival
-        arrive(arrival, arrival, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+        arrive_apart(arrival, arrival, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
 
 
 @njit(**INLINED)
@@ -131,7 +132,7 @@ def decide(
             until = min(until, rf[ARRIVAL, i[NEXT]])
         f[STEP_INTEGRAL] += i[WAITING] * (until - t)
         f[CLOCK] = until
-        arrive(until, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+        arrive_apart(until, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
     else:
         result = EMPTIED
     static_j = machine[STATIC_W] * (f[CLOCK] - t)

@@ -15,7 +15,8 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
 
 and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
 1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (L+1,) `CostTable.alone_s` of
-each length, see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) length -> bin.
+each length, see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) eight times the bin of
+each length.
 
 ``scratch`` int32, ``marks`` uint64 ((T+2) W,), ``times`` float64 (T+2,) and ``passes`` float64 (2, n) belong to the calling
 thread; after a round they hold its a_1..a_S, who completed, and the times of its passes. Unpredictable branches and

@@ -103,7 +103,7 @@ class Systems:
     bits: npt.NDArray[np.uint64]  # (E, W)
     hist: Int64Array  # (E, B+1)
     levels: Int64Array  # shared
-    bins: npt.NDArray[np.int8]  # (L+1,) shared: bin of each length
+    bins: npt.NDArray[np.int8]  # (L+1,) shared: eight times the bin of each length, where its counter begins in a word
 
     @classmethod
     def empty(
@@ -136,7 +136,7 @@ class Systems:
             bits=bits,
             hist=hist,
             levels=levels,
-            bins=np.searchsorted(np.sort(edges), np.arange(max_length + 1), side="left").astype(np.int8),
+            bins=(8 * np.searchsorted(np.sort(edges), np.arange(max_length + 1), side="left")).astype(np.int8),
         )
 
     @property

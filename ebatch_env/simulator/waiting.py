@@ -5,6 +5,9 @@ list; whatever the order of service, the next request is the first of some list.
 are not in the order of arrival, takes requests from inside a list; it leaves them linked, and they are passed over when
 their turn comes.
 
+Counters of requests by length bin share a word while requests come or go: eight times 8 bits in a register, where the
+next addition need not wait for the last one to have reached memory.
+
 Argument names are those of `layout`; ``waiting`` and the like say where in ``bits`` a set begins (`sections`).
 """
 
@@ -20,6 +23,7 @@ from ebatch_env.simulator.bits import (
     ZERO,
     bit,
     clear,
+    count,
     count_range,
     fill_range,
     known,
@@ -30,6 +34,8 @@ from ebatch_env.simulator.bits import (
     tree_remove,
 )
 from ebatch_env.simulator.layout import *
+
+PACKED = 255  # the most that a counter of 8 bits takes
 
 
 @njit(**INLINED)
@@ -48,6 +54,13 @@ def lists(links, ri):
 
 
 @njit(**INLINED)
+def _count_bins(i, packed, sign):
+    """Add the counters of a word, 8 bits for each bin, to those of the length bins, or with ``sign`` -1 take them off."""
+    for b in range(MIX_BINS):
+        i[MIX + b] += sign * np.int64((packed >> np.uint64(8 * b)) & np.uint64(0xFF))
+
+
+@njit(**INLINED)
 def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, bins):
     """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
     first = known(i[NEXT])
@@ -61,25 +74,33 @@ def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, b
     arrivals = 0.0
     after = 0.0
     while arrival <= until:
-        length = known(ri[LENGTH, r])
-        steps += length
-        arrivals += arrival
-        after += arrival - origin
-        i[known(MIX + bins[length])] += 1
-        if ordered:
-            place = known(lasts + length)
-            links[known(links[place])] = r
-            links[known(r)] = -1
-            links[place] = r
-            tree_add(bits, levels, length)
-        r += 1
-        arrival = rf[ARRIVAL, known(r)]
+        counts = ZERO
+        stop = r + PACKED
+        while arrival <= until and r < stop:
+            length = known(ri[LENGTH, r])
+            steps += length
+            arrivals += arrival
+            after += arrival - origin
+            counts += ONE << np.uint64(bins[length])
+            if ordered:
+                place = known(lasts + length)
+                links[known(links[place])] = r
+                links[known(r)] = -1
+                links[place] = r
+                tree_add(bits, levels, length)
+            r += 1
+            arrival = rf[ARRIVAL, known(r)]
+        _count_bins(i, counts, 1)
     fill_range(bits, waiting, first, r)
     i[NEXT] = r
     i[WAITING] += r - first
     i[WAIT_STEPS] += steps
     f[WAIT_ARRIVALS] += arrivals
     return after
+
+
+# Where few arrive and seldom: a copy less of it in the kernel leaves more room to what runs often.
+arrive_apart = njit(**COMPILED)(arrive.py_func)
 
 
 @njit(**INLINED)
@@ -138,10 +159,10 @@ def _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels):
 
 @njit(**INLINED)
 def enter(
-    count, order, register, steps_done, planned, time, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+    entering, order, register, steps_done, planned, time, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
     marks, done, done_at, n_done,
 ):  # fmt: skip
-    """Move ``count`` waiting requests into the lowest free lanes.
+    """Move ``entering`` waiting requests into the lowest free lanes.
 
     Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
     ``marks``, and in ``done``. Returns the number in ``done``.
@@ -157,37 +178,43 @@ def enter(
     arrivals = 0.0
     late = i[WAIT_LATE]
     swept = f[SWEPT]
-    for _ in range(count):
-        r, length = _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels)
-        r, length = known(r), known(length)
-        clear(bits, waiting, r)
-        if ordered:
-            _unlink(r, length, stale, ri, links, bits, waiting, levels)
-        steps += length
-        arrivals += rf[ARRIVAL, r]
-        i[known(MIX + bins[length])] -= 1
-        if late > 0:
-            late -= rf[DEADLINE, r] <= swept
-        members = bits[known(word)]
-        while members == ZERO:
-            word += 1
+    chosen = 0
+    while chosen < entering:
+        counts = ZERO
+        stop = min(entering, chosen + PACKED)
+        while chosen < stop:
+            chosen += 1
+            r, length = _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels)
+            r, length = known(r), known(length)
+            clear(bits, waiting, r)
+            if ordered:
+                _unlink(r, length, stale, ri, links, bits, waiting, levels)
+            steps += length
+            arrivals += rf[ARRIVAL, r]
+            counts += ONE << np.uint64(bins[length])
+            if late > 0:
+                late -= rf[DEADLINE, r] <= swept
             members = bits[known(word)]
-        lane = known(((word - free) << 6) + lowest(members))
-        bits[known(word)] = members & (members - ONE)
-        end = length + steps_done
-        lanes[REQUEST, lane] = r
-        lanes[LEFT, lane] = end
-        lanes[TOTAL, lane] = length
-        if register and end <= planned:
-            end = known(end)
-            marks[known(end * words + (lane >> 6))] |= ONE << np.uint64(lane & 63)
-            done[known(n_done)] = r
-            done_at[known(n_done)] = end
-            n_done += 1
-        if record:
-            ri[LANE, r] = lane
-            rf[START, r] = time
-    i[WAITING] -= count
+            while members == ZERO:
+                word += 1
+                members = bits[known(word)]
+            lane = known(((word - free) << 6) + lowest(members))
+            bits[known(word)] = members & (members - ONE)
+            end = length + steps_done
+            lanes[REQUEST, lane] = r
+            lanes[LEFT, lane] = end
+            lanes[TOTAL, lane] = length
+            if register and end <= planned:
+                end = known(end)
+                marks[known(end * words + (lane >> 6))] |= ONE << np.uint64(lane & 63)
+                done[known(n_done)] = r
+                done_at[known(n_done)] = end
+                n_done += 1
+            if record:
+                ri[LANE, r] = lane
+                rf[START, r] = time
+        _count_bins(i, counts, -1)
+    i[WAITING] -= entering
     i[WAIT_STEPS] -= steps
     f[WAIT_ARRIVALS] -= arrivals
     i[WAIT_LATE] = late
@@ -206,37 +233,45 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
     if ordered and lengths_known and doubtful:
         longest = tree_previous(bits, levels, longest)
     enough = t + alone[known(longest)]
-    dropped = 0
+    dropped, late = 0, 0
     steps = 0
     arrivals = 0.0
     word = known(i[HEAD] >> 6)
     last = (i[NEXT] - 1) >> 6
     while doubtful and word <= last:
-        members = bits[waiting + word]
+        members = bits[known(waiting + word)]
+        hopeless = ZERO
         while members != ZERO:
             r = known((word << 6) + lowest(members))
-            members &= members - ONE
+            flag = members & (ZERO - members)
+            members ^= flag
             deadline = rf[DEADLINE, r]
-            if enough <= deadline:  # even the longest of them would make it
-                if in_order:
-                    doubtful = False
-                    break
-                continue
-            length = known(ri[LENGTH, r])
-            if t + alone[length if lengths_known else 1] > deadline:
-                dropped += 1
-                i[SHED] += 1  # from now on lists may hold requests that were shed
-                clear(bits, waiting, r)
-                clear(bits, unresolved, r)
-                if ordered and links[lists(links, ri)[0] + length] == r:
+            if in_order and enough <= deadline:  # even the longest of them would make it
+                doubtful = False
+                break
+            length = known(ri[LENGTH, r]) if lengths_known else 1
+            hopeless |= flag & (ZERO - np.uint64(t + alone[length] > deadline))
+        if hopeless != ZERO:
+            bits[known(waiting + word)] &= ~hopeless
+            bits[known(unresolved + word)] &= ~hopeless
+            dropped += count(hopeless)
+            counts = ZERO
+            while hopeless != ZERO:
+                r = known((word << 6) + lowest(hopeless))
+                hopeless &= hopeless - ONE
+                length = known(ri[LENGTH, r])
+                if ordered and links[known(lists(links, ri)[0] + length)] == r:
                     _unlink(r, length, not in_order, ri, links, bits, waiting, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
-                i[MIX + bins[length]] -= 1
-                i[WAIT_LATE] -= deadline <= f[SWEPT]
+                counts += ONE << np.uint64(bins[length])
+                late += rf[DEADLINE, r] <= f[SWEPT]
                 if record:
                     ri[LANE, r] = DROPPED
+            _count_bins(i, counts, -1)
         word += 1
+    i[SHED] += dropped  # from now on lists may hold requests that were shed
+    i[WAIT_LATE] -= late
     i[WAITING] -= dropped
     i[WAIT_STEPS] -= steps
     f[WAIT_ARRIVALS] -= arrivals

@@ -14,7 +14,19 @@ from numba import njit
 from ebatch_env.errors import LARGEST, FloatArray, IntArray
 from ebatch_env.workloads.arrivals import AllAtOnce, Poisson
 from ebatch_env.workloads.empirical import Empirical
-from ebatch_env.workloads.generators import INLINED, KNOWS_TABLES, close_stream, exponential, open_stream, uniform
+from ebatch_env.workloads.generators import (
+    INLINED,
+    KNOWS_TABLES,
+    after_four,
+    close_stream,
+    exponentials,
+    four,
+    four_on,
+    fraction,
+    is_pcg64,
+    open_stream,
+    uniform,
+)
 from ebatch_env.workloads.lengths import Fixed, Geometric, Table, Uniform, look_up
 from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, mmpp
 from ebatch_env.workloads.workload import Workload, built_in
@@ -81,6 +93,27 @@ def law_of(
 
 
 @njit(**INLINED)
+def _draw_lengths(stream, state, values, cdf, guide, out):
+    """Fill ``out``, int32 (n,), from a uniform number each, and return the next state."""
+    i = 0
+    if is_pcg64(state):
+        states = four(state)
+        while i + 4 <= out.size:
+            out[i] = look_up(fraction(states[0]), values, cdf, guide)
+            out[i + 1] = look_up(fraction(states[1]), values, cdf, guide)
+            out[i + 2] = look_up(fraction(states[2]), values, cdf, guide)
+            out[i + 3] = look_up(fraction(states[3]), values, cdf, guide)
+            state = after_four(states, state)
+            states = four_on(states)
+            i += 4
+    while i < out.size:
+        chance, state = uniform(stream, state)
+        out[i] = look_up(chance, values, cdf, guide)
+        i += 1
+    return state
+
+
+@njit(**INLINED)
 def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadline, length):
     """Draw ``n`` requests into the rows ``arrival``, ``deadline`` (float64) and ``length`` (int32).
 
@@ -100,8 +133,7 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         block = np.int64(settings[BLOCK])
         drawn, enough = 0, False
         for size in range(1 + n + block, 1 + n + (BLOCKS + 1) * block, block):
-            for i in range(drawn, size):
-                draws[i], state = exponential(stream, state)
+            state = exponentials(stream, state, draws[drawn:size])
             drawn = size
             enough = mmpp(draws[:size], times, settings[THRESHOLD], rate_pair, sojourns)
             if enough:
@@ -110,17 +142,14 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
             close_stream(stream, state)
             return NO_SOJOURNS
     elif kind == POISSON:
-        t = 0.0
-        for i in range(n):
-            gap, state = exponential(stream, state)
-            t += gap
-            times[i] = t
+        state = exponentials(stream, state, times)
+        for i in range(1, n):
+            times[i] += times[i - 1]
     elif kind == DAILY:
         phase, state = uniform(stream, state)
         phase *= rates.size
         gaps = draws[:n]
-        for i in range(n):
-            gaps[i], state = exponential(stream, state)
+        state = exponentials(stream, state, gaps)
         diurnal(gaps, phase, settings[WIDTH], rates, times)
     else:
         times[:] = 0.0
@@ -128,9 +157,7 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
     if constant > 0:
         length[:n] = constant
     else:
-        for i in range(n):
-            chance, state = uniform(stream, state)
-            length[i] = look_up(chance, values, cdf, guide)
+        state = _draw_lengths(stream, state, values, cdf, guide, length[:n])
     close_stream(stream, state)
     patience = settings[PATIENCE]
     for i in range(n):

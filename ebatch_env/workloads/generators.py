@@ -101,21 +101,30 @@ def _write(typing: Any, address: Any, place: Any, word: Any) -> Any:
     return types.void(types.uint64, types.int64, types.uint64), generate
 
 
-@intrinsic
-def _advance(typing: Any, low: Any, high: Any, add_low: Any, add_high: Any) -> Any:
-    """PCG64's next state, (low, high)."""
+def _affine(multiplier: int, adds: bool) -> Any:
+    """An intrinsic ``(low, high, add_low, add_high)``: (low, high) times ``multiplier`` plus, if it ``adds``, the rest."""
     pair = types.UniTuple(types.uint64, 2)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, wide = ir.IntType(64), ir.IntType(128)
-        parts = [builder.zext(part, wide) for part in arguments]
-        state = builder.or_(parts[0], builder.shl(parts[1], wide(64)))
-        increment = builder.or_(parts[2], builder.shl(parts[3], wide(64)))
-        state = builder.add(builder.mul(state, wide(MULTIPLIER)), increment)
-        halves = builder.trunc(state, word), builder.trunc(builder.lshr(state, wide(64)), word)
-        return context.make_tuple(builder, pair, halves)
+    @intrinsic
+    def affine(typing: Any, low: Any, high: Any, add_low: Any, add_high: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            word, wide = ir.IntType(64), ir.IntType(128)
+            parts = [builder.zext(part, wide) for part in arguments]
+            number = builder.mul(builder.or_(parts[0], builder.shl(parts[1], wide(64))), wide(multiplier))
+            if adds:
+                number = builder.add(number, builder.or_(parts[2], builder.shl(parts[3], wide(64))))
+            halves = builder.trunc(number, word), builder.trunc(builder.lshr(number, wide(64)), word)
+            return context.make_tuple(builder, pair, halves)
 
-    return pair(types.uint64, types.uint64, types.uint64, types.uint64), generate
+        return pair(types.uint64, types.uint64, types.uint64, types.uint64), generate
+
+    return affine
+
+
+# PCG64's next state, and the one four draws on: x -> a x + c four times over is x -> a^4 x + (a^3 + a^2 + a + 1) c.
+_advance = _affine(MULTIPLIER, True)
+_advance_4 = _affine(MULTIPLIER**4 % 2**128, True)
+_increment_4 = _affine((MULTIPLIER**3 + MULTIPLIER**2 + MULTIPLIER + 1) % 2**128, False)
 
 
 @njit(**INLINED)
@@ -137,13 +146,24 @@ def close_stream(stream, state):
 
 
 @njit(**INLINED)
+def _output(low, high):
+    """PCG64's output function, XSL RR."""
+    mixed, turn = high ^ low, high >> np.uint64(58)
+    return (mixed >> turn) | (mixed << ((np.uint64(64) - turn) & np.uint64(63)))
+
+
+@njit(**INLINED)
 def _next_uint64(stream, state):
     if state[2] == np.uint64(0):  # no PCG64: an increment is odd; not read from `stream`, so that loops ask once
         return _call_uint64(stream[NEXT_UINT64], stream[STATE]), state
     low, high = _advance(state[0], state[1], state[2], state[3])
-    mixed, turn = high ^ low, high >> np.uint64(58)
-    bits = (mixed >> turn) | (mixed << ((np.uint64(64) - turn) & np.uint64(63)))  # output function XSL RR
-    return bits, (low, high, state[2], state[3])
+    return _output(low, high), (low, high, state[2], state[3])
+
+
+@njit(**INLINED)
+def _fraction(bits):
+    """53 bits as a number in [0, 1)."""
+    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
 @njit(**INLINED)
@@ -152,7 +172,16 @@ def uniform(stream, state):
     if state[2] == np.uint64(0):
         return _call_double(stream[NEXT_DOUBLE], stream[STATE]), state
     bits, state = _next_uint64(stream, state)
-    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0), state
+    return _fraction(bits), state
+
+
+@njit(**INLINED)
+def _strip(bits):
+    """The ziggurat's first try: an exponential number, whether it may be taken as it is, and the strip it lies in."""
+    bits >>= np.uint64(3)
+    place = bits & np.uint64(0xFF)
+    bits >>= np.uint64(8)
+    return np.float64(bits) * we_double[place], bits < ke_double[place], place
 
 
 @njit(**INLINED)
@@ -160,11 +189,8 @@ def exponential(stream, state):
     """``Generator.standard_exponential()``, the ziggurat of Marsaglia and Tsang with NumPy's tables; and the next state."""
     while True:
         bits, state = _next_uint64(stream, state)
-        bits >>= np.uint64(3)
-        place = bits & np.uint64(0xFF)
-        bits >>= np.uint64(8)
-        x = np.float64(bits) * we_double[place]
-        if bits < ke_double[place]:
+        x, within, place = _strip(bits)
+        if within:
             return x, state
         chance, state = uniform(stream, state)
         if place == np.uint64(0):
@@ -172,3 +198,74 @@ def exponential(stream, state):
         below = fe_double[place]
         if (fe_double[place - np.uint64(1)] - below) * chance + below < np.exp(-x):
             return x, state
+
+
+# --- four draws at a time: a state depends on the one before, and the product takes longer than all the rest ------------
+@njit(**INLINED)
+def is_pcg64(state):
+    """Whether `four` and `four_on` may be used."""
+    return state[2] != np.uint64(0)
+
+
+@njit(**INLINED)
+def four(state):
+    """PCG64's next four states, (low, high) each, and what `four_on` adds to them."""
+    a = _advance(state[0], state[1], state[2], state[3])
+    b = _advance(a[0], a[1], state[2], state[3])
+    c = _advance(b[0], b[1], state[2], state[3])
+    d = _advance(c[0], c[1], state[2], state[3])
+    return a, b, c, d, _increment_4(state[2], state[3], np.uint64(0), np.uint64(0))
+
+
+@njit(**INLINED)
+def four_on(states):
+    """The four states after ``states``."""
+    a, b, c, d, add = states
+    return (
+        _advance_4(a[0], a[1], add[0], add[1]),
+        _advance_4(b[0], b[1], add[0], add[1]),
+        _advance_4(c[0], c[1], add[0], add[1]),
+        _advance_4(d[0], d[1], add[0], add[1]),
+        add,
+    )
+
+
+@njit(**INLINED)
+def after_four(states, state):
+    """``state`` once the numbers of ``states`` are drawn."""
+    return states[3][0], states[3][1], state[2], state[3]
+
+
+@njit(**INLINED)
+def fraction(half):
+    """The number in [0, 1) that a state (low, high) of `four` makes."""
+    return _fraction(_output(half[0], half[1]))
+
+
+@njit(**INLINED)
+def exponentials(stream, state, out):
+    """Fill ``out``, float64 (n,), as `exponential` would one by one, and return the next state."""
+    i = 0
+    if is_pcg64(state):
+        states = four(state)
+        while i + 4 <= out.size:
+            w, w_within, _ = _strip(_output(states[0][0], states[0][1]))
+            x, x_within, _ = _strip(_output(states[1][0], states[1][1]))
+            y, y_within, _ = _strip(_output(states[2][0], states[2][1]))
+            z, z_within, _ = _strip(_output(states[3][0], states[3][1]))
+            if w_within & x_within & y_within & z_within:
+                out[i] = w
+                out[i + 1] = x
+                out[i + 2] = y
+                out[i + 3] = z
+                state = after_four(states, state)
+                states = four_on(states)
+            else:  # one time in sixteen
+                for place in range(i, i + 4):
+                    out[place], state = exponential(stream, state)
+                states = four(state)
+            i += 4
+    while i < out.size:
+        out[i], state = exponential(stream, state)
+        i += 1
+    return state

@@ -122,7 +122,7 @@ def _play(
             tallies[name].add(place, waiting, busy, top, system.actions.decode(actions[~over]))  # type: ignore[arg-type]
             taken = actions if name == leader else taken
         assert taken is not None
-        dynamics.step(np.ascontiguousarray(taken), over.view(np.uint8))
+        dynamics.step(np.ascontiguousarray(taken), waits=over)
         over |= dynamics.terminated | dynamics.truncated
         start = np.zeros(ROWS, np.bool_)
 

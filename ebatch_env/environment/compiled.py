@@ -232,7 +232,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                             plan, f, i, lanes, rf, ri, links_[e], bitss[e], levels, hists[e], layers[m], step_s[m], step_j[m], alone[m],
                             machine[m], bins, scratch, marks, times, passes,
                         )  # fmt: skip
-                    energy, integral, shed, missed, served = k.settle(f, i, lanes, bitss[e], levels)
+                    energy, integral, shed, missed, served = k.settle(f, i)
                     each = 1.0 / requests
                     terms[e, 0] = -price[m, 0] * energy * each
                     terms[e, 1] = -price[m, 1] * integral * each

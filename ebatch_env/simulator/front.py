@@ -153,7 +153,7 @@ class Simulator:
             if result == k.RAN:
                 boundaries = int(i[k.JOIN_BOUNDARIES]) - boundaries
                 rounds.append(self._record(plan, boundaries, f, i, scratch))
-            entry.settle(f, i, systems.lanes[0], systems.bits[0], systems.levels)
+            entry.settle(f, i)
         rf, ri = rf[:, : self.trace.requests], ri[:, : self.trace.requests]
         counts = int(i[k.ROUNDS]), int(i[k.JOIN_BOUNDARIES])
         return EpisodeLog(

@@ -18,10 +18,9 @@ from ebatch_env.simulator.waiting import (
     arrive,
     arrive_apart,
     enter,
-    lists,
     oldest,
     order_by_deadline,
-    sections,
+    places,
     shed_hopeless,
     sweep_deadlines,
 )
@@ -33,22 +32,21 @@ def begin(n, f, i, lanes, rf, ri, links, bits, levels, hist, layers, machine, bi
 
     The clock then jumps to the first arrival.
     """
-    free, waiting, unresolved = sections(bits, levels, lanes.shape[1])
+    at, flags = places(lanes, ri, links, bits, levels), np.int64(machine[FLAGS])
     f[:] = 0.0
     i[:] = 0
     bits[:] = ZERO
-    if machine[ORDERED] > 0:
-        firsts, lasts = lists(links, ri)
-        for length in range(lasts - firsts):
-            links[firsts + length] = -1
-            links[lasts + length] = firsts + length
+    if (flags & ORDERED) != 0:
+        for length in range(at.lasts - at.firsts):
+            links[at.firsts + length] = -1
+            links[at.lasts + length] = at.firsts + length
     lanes[REQUEST, :] = -1
     lanes[LEFT, :] = 0
     lanes[TOTAL, :] = 0
     i[REQUESTS] = n
     rf[ARRIVAL, n] = np.nan
-    fill_range(bits, free, 0, lanes.shape[1])
-    fill_range(bits, unresolved, 0, n)
+    fill_range(bits, at.free, 0, lanes.shape[1])
+    fill_range(bits, at.unresolved, 0, n)
     f[READY] = layers[LOAD_S, 0]
     f[SWEPT] = -np.inf
     due, disorder = 0, 0
@@ -62,17 +60,17 @@ def begin(n, f, i, lanes, rf, ri, links, bits, levels, hist, layers, machine, bi
     i[DUE_SORTED] = disorder == 0
     if disorder > 0:
         order_by_deadline(n, rf, ri)
-    if machine[RECORD] > 0:
+    if (flags & RECORD) != 0:
         hist[:] = 0
         ri[LANE, :n] = NOT_STARTED
         rf[COMPLETION, :n] = np.nan
         rf[START, :n] = np.nan
-    _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins)
-    i[OLDEST] = oldest(i, bits, waiting)
+    _skip_idle(at, flags, f, i, rf, ri, links, bits, levels, machine, bins)
+    i[OLDEST] = oldest(i, bits, at.waiting)
 
 
 @njit(**INLINED)
-def _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins):
+def _skip_idle(at, flags, f, i, rf, ri, links, bits, levels, machine, bins):
     """With no lane busy and nothing waiting the clock jumps to the next arrival, if there is one."""
     if i[BUSY] == 0 and i[WAITING] == 0 and i[NEXT] < i[REQUESTS]:
         arrival = rf[ARRIVAL, i[NEXT]]
@@ -80,11 +78,11 @@ def _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins):
         f[STEP_ENERGY] += static_j
         f[STATIC_J] += static_j
         f[CLOCK] = arrival
-        arrive_apart(arrival, arrival, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+        arrive_apart(arrival, arrival, at, flags, f, i, rf, ri, links, bits, levels, bins)
 
 
 @njit(**INLINED)
-def settle(f, i, lanes, bits, levels):
+def settle(f, i):
     """Move what the last decision cost into the totals and return it: energy J, integral s, shed, missed, served."""
     energy, integral = f[STEP_ENERGY], f[STEP_INTEGRAL]
     shed, missed, served = i[STEP_SHED], i[STEP_MISSED], i[STEP_SERVED]
@@ -95,7 +93,6 @@ def settle(f, i, lanes, bits, levels):
     i[STEP_SHED] = 0
     i[STEP_MISSED] = 0
     i[STEP_SERVED] = 0
-    i[OLDEST] = oldest(i, bits, sections(bits, levels, lanes.shape[1])[1]) if i[WAITING] > 0 else -1
     return energy, integral, shed, missed, served
 
 
@@ -108,21 +105,21 @@ def decide(
 
     Returns RAN, HELD or EMPTIED.
     """
-    _, waiting, _ = sections(bits, levels, lanes.shape[1])
+    at, flags = places(lanes, ri, links, bits, levels), np.int64(machine[FLAGS])
     i[DECISIONS] += 1
     i[LAST_SHED] = 0
     if plan[PLAN_SHED] > 0 and i[HAS_DEADLINES] > 0:
-        i[LAST_SHED] = shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins)
+        i[LAST_SHED] = shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins)
     limit = plan[PLAN_ADMIT]
-    if limit < 0 or (machine[DRAIN] > 0 and i[BUSY] == 0 and limit == 0 and i[NEXT] == i[REQUESTS]):
+    if limit < 0 or ((flags & DRAIN) != 0 and i[BUSY] == 0 and limit == 0 and i[NEXT] == i[REQUESTS]):
         limit = np.int64(1) << 40
     room = min(limit, lanes.shape[1] - i[BUSY], i[WAITING])
     result = RAN
     t = f[CLOCK]
     if i[BUSY] + room > 0:
         _run_round(
-            plan, limit, room, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine, bins,
-            scratch, marks, times, passes,
+            plan, limit, room, at, flags, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine,
+            bins, scratch, marks, times, passes,
         )  # fmt: skip
     elif i[WAITING] > 0:
         result = HELD
@@ -132,15 +129,16 @@ def decide(
             until = min(until, rf[ARRIVAL, i[NEXT]])
         f[STEP_INTEGRAL] += i[WAITING] * (until - t)
         f[CLOCK] = until
-        arrive_apart(until, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+        arrive_apart(until, t, at, flags, f, i, rf, ri, links, bits, levels, bins)
     else:
         result = EMPTIED
     static_j = machine[STATIC_W] * (f[CLOCK] - t)
     f[STEP_ENERGY] += static_j
     f[STATIC_J] += static_j
     if i[HAS_DEADLINES] > 0:
-        sweep_deadlines(f, i, lanes, rf, ri, bits, levels)
-    _skip_idle(f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+        sweep_deadlines(at, f, i, rf, ri, bits)
+    _skip_idle(at, flags, f, i, rf, ri, links, bits, levels, machine, bins)
+    i[OLDEST] = oldest(i, bits, at.waiting) if i[WAITING] > 0 else -1
     return result
 
 
@@ -155,19 +153,18 @@ def _end(marks, place, bits, free):
 
 @njit(**INLINED)
 def _run_round(
-    plan, limit, room, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine, bins,
-    scratch, marks, times, passes,
+    plan, limit, room, at, flags, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, machine,
+    bins, scratch, marks, times, passes,
 ):  # fmt: skip
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
     n_lanes = lanes.shape[1]
     words = (n_lanes + 63) >> 6
-    free, waiting, unresolved = sections(bits, levels, n_lanes)
-    order = plan[PLAN_ORDER] if machine[KNOWN] > 0 else FIRST_COME
-    notifies = machine[NOTIFIES] > 0
-    whole = machine[WHOLE] > 0
-    prefetches = machine[PREFETCH] > 0
-    record = machine[RECORD] > 0
+    order = plan[PLAN_ORDER] if (flags & KNOWN) != 0 else FIRST_COME
+    notifies = (flags & NOTIFIES) != 0
+    whole = (flags & WHOLE) != 0
+    prefetches = (flags & PREFETCH) != 0
+    record = (flags & RECORD) != 0
     top = np.int64(machine[MAX_T])
     # Scratch: lanes paid for by step 0..T; then who completes, and at which step.
     active_at = scratch[: top + 2]
@@ -184,7 +181,7 @@ def _run_round(
     n_done = 0
     if room > 0:
         enter(
-            room, order, False, 0, 0, t, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+            room, order, False, 0, 0, t, at, flags, f, i, lanes, rf, ri, links, bits, levels, bins,
             marks, done, done_at, 0,
         )  # fmt: skip
     admitted = room
@@ -231,17 +228,17 @@ def _run_round(
     steps = 0
     for s in range(1, planned + 1):
         if rarely(joins and busy < n_lanes and admitted < limit):
-            arrived_after += arrive(b, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+            arrived_after += arrive(b, t, at, flags, f, i, rf, ri, links, bits, levels, bins)
             more = min(n_lanes - busy, limit - admitted, i[WAITING])
             if more > 0:
                 n_done = enter(
-                    more, order, True, s - 1, planned, b, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+                    more, order, True, s - 1, planned, b, at, flags, f, i, lanes, rf, ri, links, bits, levels, bins,
                     marks, done, done_at, n_done,
                 )  # fmt: skip
                 busy += more
                 admitted += more
                 joined += more
-                if machine[GEMM] > 0:
+                if (flags & GEMM) != 0:
                     b += layers[FLOOR_S, 0]
                     energy += layers[INPUT_J, 0]
                 i[JOIN_BOUNDARIES] += 1
@@ -256,9 +253,9 @@ def _run_round(
         b += step_s[0, active]
         times[s] = b
         steps = s
-        busy -= _end(marks, s * words, bits, free)
+        busy -= _end(marks, s * words, bits, at.free)
         for word in range(1, words):
-            busy -= _end(marks, s * words + word, bits, free + word)
+            busy -= _end(marks, s * words + word, bits, at.free + word)
     end_s[0] = b
 
     # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not
@@ -278,7 +275,7 @@ def _run_round(
                 b += step_s[layer, known(active_at[s])]
             end_s[layer] = b
     if not prefetches:
-        if machine[MIDDLE_GEMM] > 0:
+        if (flags & MIDDLE_GEMM) != 0:
             for layer in range(1, n_layers - 1):
                 middle_s += max(layers[FLOOR_S, layer], lane_steps * layers[ROW_S, layer])
         b = before + middle_s
@@ -308,12 +305,12 @@ def _run_round(
         # Deadlines that pass from here on are counted by `sweep_deadlines`, which sees who is unresolved by then.
         deadline = rf[DEADLINE, r]
         missed += (deadline > swept) & (deadline < completion)
-        clear(bits, unresolved, r)
+        clear(bits, at.unresolved, r)
         if record:
             rf[COMPLETION, r] = completion
 
     # The clock moves on; what arrived meanwhile waits; lanes with steps left keep their state.
-    arrived_after += arrive(b, t, f, i, rf, ri, links, bits, waiting, levels, machine, bins)
+    arrived_after += arrive(b, t, at, flags, f, i, rf, ri, links, bits, levels, bins)
     elapsed = b - t
     integral = (in_system + i[NEXT] - arrived_before - n_done) * elapsed - arrived_after + early
     steps_32 = np.int32(steps)
@@ -358,4 +355,4 @@ def repeat(
             plan, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
             scratch, marks, times, passes,
         )  # fmt: skip
-    settle(f, i, lanes, bits, levels)
+    settle(f, i)

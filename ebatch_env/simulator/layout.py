@@ -13,7 +13,7 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
                                that are neither complete nor shed
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
 
-and shared, read-only: ``machine`` (14 scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
+and shared, read-only: ``machine`` (N_MACHINE scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers
 1..n-2, ``step_j`` (B+1,) summed over layers, ``alone`` (L+1,) `CostTable.alone_s` of
 each length, see ``state.pack_machine``; ``levels`` (offsets of the tree), ``bins`` (L+1,) eight times the bin of
 each length.
@@ -71,7 +71,7 @@ STEP_SHED = 24  # since the last `settle`
 STEP_MISSED = 25
 STEP_SERVED = 26
 HAS_DEADLINES = 27
-OLDEST = 28  # the oldest waiting request, -1: none (kept by `settle`)
+OLDEST = 28  # the oldest waiting request, -1: none (kept by `decide`)
 DUE_SORTED = 29  # the deadlines are in the order of arrival
 MIX = 30  # first of MIX_BINS counters: waiting requests by length bin
 MIX_BINS = 8
@@ -84,8 +84,10 @@ LENGTH, LANE, DUE_ORDER = 0, 1, 2  # LANE only with RECORD, DUE_ORDER if not the
 NOT_STARTED, DROPPED = -1, -2  # values of the row LANE besides lane numbers
 
 # --- machine: float64 scalars; layers: rows -----------------------------------------------------------------------
-STATIC_W, PREFETCH, NOTIFIES, WHOLE, MAX_T, HOLD_S, KNOWN, DRAIN, GEMM, FIXED_J, ORDERED, RECORD = range(12)
-MIDDLE_S, MIDDLE_GEMM = 12, 13  # of layers 1..n-2: sum of load_s; whether any has an input GEMM
+STATIC_W, MAX_T, HOLD_S, FIXED_J, MIDDLE_S, FLAGS = range(6)  # MIDDLE_S: sum of load_s of layers 1..n-2
+N_MACHINE = 6
+# Bits of FLAGS. MIDDLE_GEMM: any of layers 1..n-2 has an input GEMM.
+PREFETCH, NOTIFIES, WHOLE, KNOWN, DRAIN, GEMM, MIDDLE_GEMM, ORDERED, RECORD = (1 << bit for bit in range(9))
 LOAD_S, LOAD_J, FLOOR_S, ROW_S, INPUT_J = range(5)
 
 # --- plan: int64 (5,) ---------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def _together(*arrays: tuple[tuple[int, ...], Any]) -> list[npt.NDArray[Any]]:
 class Machine(NamedTuple):
     """A `CostTable` and the simulator's settings as the kernel reads them; all shared, all read-only."""
 
-    machine: FloatArray  # (14,) scalars, see kernel.STATIC_W..MIDDLE_GEMM
+    machine: FloatArray  # (N_MACHINE,) scalars, see kernel.STATIC_W..FLAGS
     layers: FloatArray  # (5, n) load_s, load_j, input_floor_s, input_row_s, input_j
     step_s: FloatArray  # (n+1, B+1), row n: the sum over layers 1..n-2
     step_j: FloatArray  # (B+1,) summed over layers
@@ -69,24 +69,28 @@ def pack_machine(
         ordered: keep the waiting requests by length; without it only first come, first served is possible.
         record: keep completions, lanes, starts and pass times, which metrics, logs and pictures need and dynamics does not.
     """
-    scalars = np.zeros(14)
+    middle = slice(1, -1)
+    flags = {
+        k.PREFETCH: table.prefetch,
+        k.NOTIFIES: table.notifies,
+        k.WHOLE: table.whole_sequences,
+        k.KNOWN: lengths_known,
+        k.DRAIN: drain,
+        k.GEMM: table.has_input_gemm,
+        k.MIDDLE_GEMM: bool((table.input_floor_s[middle] + table.input_row_s[middle]).any()),
+        k.ORDERED: ordered,
+        k.RECORD: record,
+    }
+    scalars = np.zeros(k.N_MACHINE)
     scalars[k.STATIC_W] = table.static_w
-    scalars[k.PREFETCH] = table.prefetch
-    scalars[k.NOTIFIES] = table.notifies
-    scalars[k.WHOLE] = table.whole_sequences
     scalars[k.MAX_T] = table.max_time_steps
     scalars[k.HOLD_S] = hold_s
-    scalars[k.KNOWN] = lengths_known
-    scalars[k.DRAIN] = drain
-    scalars[k.GEMM] = table.has_input_gemm
     scalars[k.FIXED_J] = table.load_j.sum() + table.input_j.sum()
-    scalars[k.ORDERED] = ordered
-    scalars[k.RECORD] = record
-    scalars[k.MIDDLE_S] = table.load_s[1:-1].sum()
-    scalars[k.MIDDLE_GEMM] = (table.input_floor_s[1:-1] + table.input_row_s[1:-1]).any()
+    scalars[k.MIDDLE_S] = table.load_s[middle].sum()
+    scalars[k.FLAGS] = sum(bit for bit, holds in flags.items() if holds)
     layers = np.stack([table.load_s, table.load_j, table.input_floor_s, table.input_row_s, table.input_j])
     alone = np.append(0.0, table.alone_s(np.arange(1, longest + 1)))
-    step_s = np.vstack([table.step_s, table.step_s[1:-1].sum(0)])
+    step_s = np.vstack([table.step_s, table.step_s[middle].sum(0)])
     return Machine(scalars, layers, step_s, table.step_j.sum(0), alone)
 
 

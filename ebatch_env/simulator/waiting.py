@@ -8,10 +8,12 @@ their turn comes.
 Counters of requests by length bin share a word while requests come or go: eight times 8 bits in a register, where the
 next addition need not wait for the last one to have reached memory.
 
-Argument names are those of `layout`; ``waiting`` and the like say where in ``bits`` a set begins (`sections`).
+Argument names are those of `layout`; ``at`` says where things begin (`Places`), ``flags`` are the machine's.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -38,19 +40,29 @@ from ebatch_env.simulator.layout import *
 PACKED = 255  # the most that a counter of 8 bits takes
 
 
+class Places(NamedTuple):
+    """Where parts of ``bits`` and ``links`` begin: sets, and the first and the last places of the lists by length."""
+
+    free: int  # lanes
+    waiting: int  # requests
+    unresolved: int
+    firsts: int
+    lasts: int
+
+
 @njit(**INLINED)
-def sections(bits, levels, lanes):
-    """Where in ``bits`` the free lanes, the waiting and the unresolved requests begin."""
+def places(lanes, ri, links, bits, levels):
+    """`Places` of a system."""
     free = levels[levels.size - 1]
-    waiting = free + ((lanes + 63) >> 6)
-    return known(free), known(waiting), known((bits.size + waiting) >> 1)
-
-
-@njit(**INLINED)
-def lists(links, ri):
-    """Where in ``links`` the first places and the last places of the lists of waiting requests begin, by length."""
+    waiting = free + ((lanes.shape[1] + 63) >> 6)
     firsts = ri.shape[1]
-    return known(firsts), known((links.size + firsts) >> 1)
+    return Places(
+        known(free),
+        known(waiting),
+        known((bits.size + waiting) >> 1),
+        known(firsts),
+        known((links.size + firsts) >> 1),
+    )
 
 
 @njit(**INLINED)
@@ -61,15 +73,14 @@ def _count_bins(i, packed, sign):
 
 
 @njit(**INLINED)
-def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, bins):
+def arrive(until, origin, at, flags, f, i, rf, ri, links, bits, levels, bins):
     """Put every request with arrival <= ``until`` in the queue; return the sum of arrival - ``origin`` over them."""
     first = known(i[NEXT])
     r = first
     arrival = rf[ARRIVAL, r]
     if not arrival <= until:  # NaN behind the last one
         return 0.0
-    ordered = machine[ORDERED] > 0
-    lasts = lists(links, ri)[1]
+    ordered = (flags & ORDERED) != 0
     steps = 0
     arrivals = 0.0
     after = 0.0
@@ -83,7 +94,7 @@ def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, b
             after += arrival - origin
             counts += ONE << np.uint64(bins[length])
             if ordered:
-                place = known(lasts + length)
+                place = known(at.lasts + length)
                 links[known(links[place])] = r
                 links[known(r)] = -1
                 links[place] = r
@@ -91,7 +102,7 @@ def arrive(until, origin, f, i, rf, ri, links, bits, waiting, levels, machine, b
             r += 1
             arrival = rf[ARRIVAL, known(r)]
         _count_bins(i, counts, 1)
-    fill_range(bits, waiting, first, r)
+    fill_range(bits, at.waiting, first, r)
     i[NEXT] = r
     i[WAITING] += r - first
     i[WAIT_STEPS] += steps
@@ -104,24 +115,23 @@ arrive_apart = njit(**COMPILED)(arrive.py_func)
 
 
 @njit(**INLINED)
-def _unlink(r, length, stale, ri, links, bits, waiting, levels):
+def _unlink(r, length, stale, at, links, bits, levels):
     """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it.
 
     ``stale`` says whether there may be such: not if deadlines are in the order of arrival, since then shedding takes
     the first ones of each length.
     """
-    firsts, lasts = lists(links, ri)
     later = np.int64(links[known(r)])
     # Not `later < 0`: what is chosen next depends on this, and ``r`` is further away than the end of the list.
-    empty = links[known(lasts + length)] == r
+    empty = links[known(at.lasts + length)] == r
     if stale:
-        while later >= 0 and bit(bits, waiting, later) == 0:
+        while later >= 0 and bit(bits, at.waiting, later) == 0:
             later = np.int64(links[known(later)])
         empty = later < 0
-    links[known(firsts + length)] = later
+    links[known(at.firsts + length)] = later
     # The last place of an empty list is its first one. The last place of length 0, which there is not, takes what is
     # written if it is not empty: a branch would be wrong every third time.
-    links[known(lasts + length * empty)] = firsts + length
+    links[known(at.lasts + length * empty)] = at.firsts + length
     tree_remove(bits, levels, length, empty)
 
 
@@ -139,10 +149,10 @@ def oldest(i, bits, waiting):
 
 
 @njit(**INLINED)
-def _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels):
+def _choose(order, anchor, at, i, ri, links, bits, levels):
     """The waiting request that ``order`` takes next, and its length; there is one. ``anchor`` is a length."""
     if order == FIRST_COME:
-        r = oldest(i, bits, waiting)
+        r = oldest(i, bits, at.waiting)
         return r, np.int64(ri[LENGTH, r])
     if order == SHORTEST:
         length = tree_next(bits, levels, 0)
@@ -151,15 +161,15 @@ def _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels):
         length = tree_previous(bits, levels, anchor - 1)
         if above >= 0:
             more, less = above - anchor, anchor - length
-            earlier = links[known(firsts + above)] < links[known(firsts + max(length, 0))]
+            earlier = links[known(at.firsts + above)] < links[known(at.firsts + max(length, 0))]
             if length < 0 or more < less or (more == less and earlier):
                 length = above
-    return np.int64(links[known(firsts + length)]), length
+    return np.int64(links[known(at.firsts + length)]), length
 
 
 @njit(**INLINED)
 def enter(
-    entering, order, register, steps_done, planned, time, f, i, lanes, rf, ri, links, bits, levels, machine, bins,
+    entering, order, register, steps_done, planned, time, at, flags, f, i, lanes, rf, ri, links, bits, levels, bins,
     marks, done, done_at, n_done,
 ):  # fmt: skip
     """Move ``entering`` waiting requests into the lowest free lanes.
@@ -167,12 +177,10 @@ def enter(
     Steps left count from the round's start. With ``register`` those that end in the round are put down: by lane in
     ``marks``, and in ``done``. Returns the number in ``done``.
     """
-    free, waiting, _ = sections(bits, levels, lanes.shape[1])
-    firsts = lists(links, ri)[0]
-    ordered, record = machine[ORDERED] > 0, machine[RECORD] > 0
+    ordered, record = (flags & ORDERED) != 0, (flags & RECORD) != 0
     stale = i[SHED] > 0 and i[DUE_SORTED] == 0
-    anchor = ri[LENGTH, oldest(i, bits, waiting)] if order == SIMILAR else np.int32(0)
-    word = free
+    anchor = ri[LENGTH, oldest(i, bits, at.waiting)] if order == SIMILAR else np.int32(0)
+    word = at.free
     words = (lanes.shape[1] + 63) >> 6
     steps = 0
     arrivals = 0.0
@@ -184,11 +192,11 @@ def enter(
         stop = min(entering, chosen + PACKED)
         while chosen < stop:
             chosen += 1
-            r, length = _choose(order, anchor, i, ri, links, firsts, bits, waiting, levels)
+            r, length = _choose(order, anchor, at, i, ri, links, bits, levels)
             r, length = known(r), known(length)
-            clear(bits, waiting, r)
+            clear(bits, at.waiting, r)
             if ordered:
-                _unlink(r, length, stale, ri, links, bits, waiting, levels)
+                _unlink(r, length, stale, at, links, bits, levels)
             steps += length
             arrivals += rf[ARRIVAL, r]
             counts += ONE << np.uint64(bins[length])
@@ -198,7 +206,7 @@ def enter(
             while members == ZERO:
                 word += 1
                 members = bits[known(word)]
-            lane = known(((word - free) << 6) + lowest(members))
+            lane = known(((word - at.free) << 6) + lowest(members))
             bits[known(word)] = members & (members - ONE)
             end = length + steps_done
             lanes[REQUEST, lane] = r
@@ -222,11 +230,10 @@ def enter(
 
 
 @njit(**INLINED)
-def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins):
+def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
-    _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
-    lengths_known, ordered, record = machine[KNOWN] > 0, machine[ORDERED] > 0, machine[RECORD] > 0
+    lengths_known, ordered, record = (flags & KNOWN) != 0, (flags & ORDERED) != 0, (flags & RECORD) != 0
     in_order = i[DUE_SORTED] > 0
     doubtful = i[WAITING] > 0
     longest = alone.size - 1 if lengths_known else 1
@@ -239,7 +246,7 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
     word = known(i[HEAD] >> 6)
     last = (i[NEXT] - 1) >> 6
     while doubtful and word <= last:
-        members = bits[known(waiting + word)]
+        members = bits[known(at.waiting + word)]
         hopeless = ZERO
         while members != ZERO:
             r = known((word << 6) + lowest(members))
@@ -252,16 +259,16 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
             length = known(ri[LENGTH, r]) if lengths_known else 1
             hopeless |= flag & (ZERO - np.uint64(t + alone[length] > deadline))
         if hopeless != ZERO:
-            bits[known(waiting + word)] &= ~hopeless
-            bits[known(unresolved + word)] &= ~hopeless
+            bits[known(at.waiting + word)] &= ~hopeless
+            bits[known(at.unresolved + word)] &= ~hopeless
             dropped += count(hopeless)
             counts = ZERO
             while hopeless != ZERO:
                 r = known((word << 6) + lowest(hopeless))
                 hopeless &= hopeless - ONE
                 length = known(ri[LENGTH, r])
-                if ordered and links[known(lists(links, ri)[0] + length)] == r:
-                    _unlink(r, length, not in_order, ri, links, bits, waiting, levels)
+                if ordered and links[known(at.firsts + length)] == r:
+                    _unlink(r, length, not in_order, at, links, bits, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
                 counts += ONE << np.uint64(bins[length])
@@ -280,9 +287,8 @@ def shed_hopeless(f, i, lanes, rf, ri, links, bits, levels, machine, alone, bins
 
 
 @njit(**INLINED)
-def sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
+def sweep_deadlines(at, f, i, rf, ri, bits):
     """Count the requests whose deadline has passed by now with them neither complete nor shed."""
-    _, waiting, unresolved = sections(bits, levels, lanes.shape[1])
     t = f[CLOCK]
     k = known(i[DUE])
     n = i[REQUESTS]
@@ -292,14 +298,14 @@ def sweep_deadlines(f, i, lanes, rf, ri, bits, levels):
         while k < n and rf[DEADLINE, known(k)] <= t:
             k += 1
         if k > first:
-            missed = count_range(bits, unresolved, first, k)
-            late = count_range(bits, waiting, first, k)
+            missed = count_range(bits, at.unresolved, first, k)
+            late = count_range(bits, at.waiting, first, k)
     else:
         while k < n and rf[DEADLINE, known(ri[DUE_ORDER, known(k)])] <= t:
             r = known(ri[DUE_ORDER, known(k)])
             k += 1
-            missed += bit(bits, unresolved, r)
-            late += bit(bits, waiting, r)
+            missed += bit(bits, at.unresolved, r)
+            late += bit(bits, at.waiting, r)
     i[MISSED] += missed
     i[STEP_MISSED] += missed
     i[WAIT_LATE] += late

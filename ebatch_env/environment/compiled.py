@@ -82,7 +82,7 @@ def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bit
 @njit(**COMPILED)  # once per episode: not worth two copies
 def _begin_one(
     e, count, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
-    streams, settings, rates, values, cdf, guide, draws,
+    streams, settings, rates, values, steps, guide, draws,
 ):  # fmt: skip
     """Begin an episode in system e: on the ``count`` requests in place, or, with 0, on as many as fit, drawn now.
 
@@ -99,7 +99,7 @@ def _begin_one(
     if count == 0:
         count = np.int64(settings[m, REQUESTS])
         status = draw(
-            count, streams[e], settings[m], rates, values, cdf, guide, draws,
+            count, streams[e], settings[m], rates, values, steps, guide, draws,
             rfs[e, k.ARRIVAL], rfs[e, k.DEADLINE], ris[e, k.LENGTH],
         )  # fmt: skip
     f = fs[e]
@@ -137,7 +137,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     @njit(**CACHED)
     def restart(
         which, counts, choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track, scales, forms,
-        masks, constants, streams, settings, rates, values, cdf, guide, draws, observation, mask,
+        masks, constants, streams, settings, rates, values, steps, guide, draws, observation, mask,
     ):  # fmt: skip
         """Begin an episode in each system of ``which``, on the ``counts`` requests in place or, with 0, on drawn ones.
 
@@ -151,7 +151,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             e = which[place]
             drawn &= _begin_one(
                 e, counts[place], choose, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
-                streams, settings, rates, values, cdf, guide, draws,
+                streams, settings, rates, values, steps, guide, draws,
             )  # fmt: skip
             m = known(on[e])
             observe(0.0, fs[e], is_[e], lanes_[e], rfs[e], ris[e], track[e], scales[m], observation[e])
@@ -162,7 +162,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     @njit(**CACHED)
     def work(
         control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j,
-        alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, cdf, guide, final_observation,
+        alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, steps, guide, final_observation,
         final_mask, scratch, marks, times, passes, plan, draws, flags,
     ):  # fmt: skip
         """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
@@ -252,7 +252,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     if anew:
                         drawn &= _begin_one(
                             e, 0, True, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, track,
-                            streams, settings, rates, values, cdf, guide, draws,
+                            streams, settings, rates, values, steps, guide, draws,
                         )  # fmt: skip
                         m = known(on[e])
                     observe(held, f, i, lanes, rf, ri, track[e], scales[m], observation[e])

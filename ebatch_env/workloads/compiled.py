@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from ebatch_env.errors import LARGEST, FloatArray, IntArray
@@ -22,13 +23,13 @@ from ebatch_env.workloads.generators import (
     exponentials,
     four,
     four_on,
-    fraction,
     is_pcg64,
     open_stream,
+    top_bits,
     uniform,
 )
-from ebatch_env.workloads.lengths import Fixed, Geometric, Table, Uniform, look_up
-from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, mmpp
+from ebatch_env.workloads.lengths import TWO_53, Fixed, Geometric, Table, Uniform, look_up
+from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, first_stretch, next_arrival
 from ebatch_env.workloads.workload import Workload, built_in
 
 ALL_AT_ONCE, POISSON, MODULATED, DAILY = range(4)
@@ -49,7 +50,7 @@ class Law(NamedTuple):
     settings: FloatArray  # (N_SETTINGS,)
     rates: FloatArray  # (slots,) of a diurnal profile
     values: IntArray  # (v,) lengths
-    cdf: FloatArray  # (v,)
+    steps: npt.NDArray[np.uint64]  # (v,) multiples of 2**-53
     guide: IntArray  # (a power of two,)
 
     @property
@@ -58,7 +59,7 @@ class Law(NamedTuple):
         return 1 + BLOCKS * int(self.settings[BLOCK])
 
 
-NO_LAW = Law(np.zeros(N_SETTINGS), np.ones(1), np.ones(1, np.int32), np.ones(1), np.zeros(1, np.int32))
+NO_LAW = Law(np.zeros(N_SETTINGS), np.ones(1), np.ones(1, np.int32), np.ones(1, np.uint64), np.zeros(1, np.int32))
 
 
 def law_of(
@@ -93,28 +94,53 @@ def law_of(
 
 
 @njit(**INLINED)
-def _draw_lengths(stream, state, values, cdf, guide, out):
-    """Fill ``out``, int32 (n,), from a uniform number each, and return the next state."""
-    i = 0
-    if is_pcg64(state):
-        states = four(state)
-        while i + 4 <= out.size:
-            out[i] = look_up(fraction(states[0]), values, cdf, guide)
-            out[i + 1] = look_up(fraction(states[1]), values, cdf, guide)
-            out[i + 2] = look_up(fraction(states[2]), values, cdf, guide)
-            out[i + 3] = look_up(fraction(states[3]), values, cdf, guide)
-            state = after_four(states, state)
-            states = four_on(states)
-            i += 4
-    while i < out.size:
-        chance, state = uniform(stream, state)
-        out[i] = look_up(chance, values, cdf, guide)
-        i += 1
-    return state
+def _place(i, arrivals, arrival, deadline, length):
+    """Put request i in the rows, and go on to the arrival after it: ``arrivals`` is what `_fill` steps through."""
+    stretch, draws, rate_pair, sojourns, modulated, rate, patience = arrivals
+    if modulated:
+        stretch = next_arrival(i, stretch, draws, rate_pair, sojourns)
+        t = stretch[0] / rate
+    else:
+        t = arrival[i] / rate
+    arrival[i] = t
+    deadline[i] = t + patience
+    return stretch, draws, rate_pair, sojourns, modulated, rate, patience
 
 
 @njit(**INLINED)
-def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadline, length):
+def _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length):
+    """Draw the lengths and finish the rows; returns whether there were draws enough, and the next state.
+
+    Times depend on each other, and so do random numbers: side by side they take no longer than either alone.
+    """
+    i = 0
+    if constant > 0:
+        while i < n:
+            length[i] = constant
+            arrivals = _place(i, arrivals, arrival, deadline, length)
+            i += 1
+    elif is_pcg64(state):
+        states = four(state)
+        while i + 4 <= n:
+            for k in range(4):
+                arrivals = _place(i + k, arrivals, arrival, deadline, length)
+            length[i] = look_up(top_bits(states[0]), values, steps, guide)
+            length[i + 1] = look_up(top_bits(states[1]), values, steps, guide)
+            length[i + 2] = look_up(top_bits(states[2]), values, steps, guide)
+            length[i + 3] = look_up(top_bits(states[3]), values, steps, guide)
+            state = after_four(states, state)
+            states = four_on(states)
+            i += 4
+    while i < n:
+        chance, state = uniform(stream, state)
+        length[i] = look_up(np.uint64(chance * TWO_53), values, steps, guide)
+        arrivals = _place(i, arrivals, arrival, deadline, length)
+        i += 1
+    return not arrivals[4] or arrivals[0][5] < arrivals[1].size, state
+
+
+@njit(**INLINED)
+def draw(n, stream, settings, rates, values, steps, guide, draws, arrival, deadline, length):
     """Draw ``n`` requests into the rows ``arrival``, ``deadline`` (float64) and ``length`` (int32).
 
     ``draws`` is scratch of n + `Law.draws` float64. Returns DRAWN, OUT_OF_RANGE or NO_SOJOURNS.
@@ -125,43 +151,39 @@ def draw(n, stream, settings, rates, values, cdf, guide, draws, arrival, deadlin
         chance, state = uniform(stream, state)
         load += (settings[LOAD_HIGH] - load) * chance
     rate = load * settings[THROUGHPUT]
-    kind = settings[KIND]
-    times = arrival[:n]
+    kind, patience, constant = settings[KIND], settings[PATIENCE], np.int32(settings[CONSTANT])
+    rate_pair = (settings[RATE], settings[BURST_RATE])
+    sojourns = (settings[SOJOURN], settings[BURST_SOJOURN])
+    enough = False
     if kind == MODULATED:
-        rate_pair = (settings[RATE], settings[BURST_RATE])
-        sojourns = (settings[SOJOURN], settings[BURST_SOJOURN])
         block = np.int64(settings[BLOCK])
-        drawn, enough = 0, False
+        drawn = 0
         for size in range(1 + n + block, 1 + n + (BLOCKS + 1) * block, block):
             state = exponentials(stream, state, draws[drawn:size])
             drawn = size
-            enough = mmpp(draws[:size], times, settings[THRESHOLD], rate_pair, sojourns)
+            stretch = first_stretch(draws[:size], n, settings[THRESHOLD], rate_pair, sojourns)
+            arrivals = (stretch, draws[:size], rate_pair, sojourns, True, rate, patience)
+            enough, after = _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length)
             if enough:
+                state = after
                 break
-        if not enough:
-            close_stream(stream, state)
-            return NO_SOJOURNS
-    elif kind == POISSON:
-        state = exponentials(stream, state, times)
-        for i in range(1, n):
-            times[i] += times[i - 1]
-    elif kind == DAILY:
-        phase, state = uniform(stream, state)
-        phase *= rates.size
-        gaps = draws[:n]
-        state = exponentials(stream, state, gaps)
-        diurnal(gaps, phase, settings[WIDTH], rates, times)
     else:
-        times[:] = 0.0
-    constant = np.int32(settings[CONSTANT])
-    if constant > 0:
-        length[:n] = constant
-    else:
-        state = _draw_lengths(stream, state, values, cdf, guide, length[:n])
+        times = arrival[:n]
+        if kind == POISSON:
+            state = exponentials(stream, state, times)
+            for i in range(1, n):
+                times[i] += times[i - 1]
+        elif kind == DAILY:
+            phase, state = uniform(stream, state)
+            gaps = draws[:n]
+            state = exponentials(stream, state, gaps)
+            diurnal(gaps, phase * rates.size, settings[WIDTH], rates, times)
+        else:
+            times[:] = 0.0
+        stretch = (0.0, 0.0, 1.0, 1.0, False, 0)
+        arrivals = (stretch, draws[:n], rate_pair, sojourns, False, rate, patience)
+        enough, state = _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length)
     close_stream(stream, state)
-    patience = settings[PATIENCE]
-    for i in range(n):
-        t = times[i] / rate
-        times[i] = t
-        deadline[i] = t + patience
-    return DRAWN if deadline[n - 1] > times[n - 1] and times[n - 1] <= LARGEST else OUT_OF_RANGE
+    if not enough:
+        return NO_SOJOURNS
+    return DRAWN if deadline[n - 1] > arrival[n - 1] and arrival[n - 1] <= LARGEST else OUT_OF_RANGE

@@ -89,7 +89,7 @@ class Empirical(Discrete):
 
     @cached_property
     def _mean(self) -> float:
-        values, cdf, _ = self.tables
+        values, cdf = self.distribution
         return math.fsum((values * np.diff(cdf, prepend=0.0)).tolist())
 
     @property

@@ -237,9 +237,9 @@ def after_four(states, state):
 
 
 @njit(**INLINED)
-def fraction(half):
-    """The number in [0, 1) that a state (low, high) of `four` makes."""
-    return _fraction(_output(half[0], half[1]))
+def top_bits(half):
+    """2**53 times the number in [0, 1) that a state (low, high) of `four` makes: a uint64."""
+    return _output(half[0], half[1]) >> np.uint64(11)
 
 
 @njit(**INLINED)

@@ -14,6 +14,7 @@ from numba import njit
 from ebatch_env.errors import FloatArray, IntArray, check_array, check_integer, check_number, fail
 from ebatch_env.trace import MAX_LENGTH
 
+TWO_53 = float(1 << 53)  # a uniform number times this is whole
 MAX_TABULATED = 1 << 20  # steps; kinds that tabulate every length up to the longest stop here (12 MB)
 
 
@@ -41,28 +42,29 @@ class Lengths(Protocol):
 
 
 @njit(nogil=True, forceinline=True)
-def look_up(uniform: float, values: IntArray, cdf: FloatArray, guide: IntArray) -> Any:
-    """Invert a cumulative distribution at ``uniform`` in [0, 1); ``guide`` says where in ``cdf`` to start looking."""
-    k = np.uint64(guide[np.uint64(uniform * guide.size)])  # an unsigned index is not checked for its sign
-    k += np.uint64(cdf[k] <= uniform)  # hardly ever more than one further: spares a branch that would often be wrong
-    while cdf[k] <= uniform:
+def look_up(chance: Any, values: IntArray, steps: Any, guide: IntArray) -> Any:
+    """Invert a cumulative distribution at ``chance`` / 2**53, a uint64; the arrays are those of `Discrete.tables`."""
+    # The guide's cell: an unsigned index is not checked for its sign.
+    k = np.uint64(guide[((chance >> np.uint64(37)) * np.uint64(guide.size)) >> np.uint64(16)])
+    k += np.uint64(steps[k] <= chance)  # hardly ever more than one further: spares a branch that would often be wrong
+    while steps[k] <= chance:
         k += np.uint64(1)
     return values[k]
 
 
 @njit(cache=True, nogil=True)
-def _look_up_all(uniform: FloatArray, values: IntArray, cdf: FloatArray, guide: IntArray) -> IntArray:
+def _look_up_all(uniform: FloatArray, values: IntArray, steps: Any, guide: IntArray) -> IntArray:
     out = np.empty(uniform.size, np.int32)
     for i in range(uniform.size):
-        out[i] = look_up(uniform[i], values, cdf, guide)
+        out[i] = look_up(np.uint64(uniform[i] * TWO_53), values, steps, guide)
     return out
 
 
 class Discrete:
     """Sampling and quantiles of any distribution over whole numbers, by inversion with a guide table.
 
-    One uniform number makes one length. Only comparisons and a product with a power of two stand between them, so
-    equal draws give equal lengths on every machine.
+    One uniform number, a multiple of 2**-53 as generators make them, makes one length. Nothing but whole numbers is
+    compared, so equal draws give equal lengths on every machine.
     """
 
     def _law(self) -> tuple[IntArray, FloatArray]:
@@ -70,13 +72,18 @@ class Discrete:
         raise NotImplementedError
 
     @cached_property
-    def tables(self) -> tuple[IntArray, FloatArray, IntArray]:
-        """Values (v,), cumulative distribution (v,) with last entry 1, guide (a power of two,)."""
+    def distribution(self) -> tuple[IntArray, FloatArray]:
+        """Values (v,) int32 in increasing order, cumulative distribution (v,) with last entry 1."""
         values, cdf = self._law()
-        cdf = cdf / cdf[-1]
+        return values.astype(np.int32), cdf / cdf[-1]
+
+    @cached_property
+    def tables(self) -> tuple[IntArray, npt.NDArray[np.uint64], IntArray]:
+        """Values (v,), the multiple of 2**-53 from which on each is passed by (v,), guide (a power of two up to 2**16,)."""
+        values, cdf = self.distribution
         cells = 1 << min(16, (8 * values.size).bit_length())  # most cells hold no step of the cdf: branches predicted
         guide = np.searchsorted(cdf, np.arange(cells) / cells, side="right").astype(np.int32)
-        return values.astype(np.int32), cdf, guide
+        return values, np.ceil(cdf * TWO_53).astype(np.uint64), guide
 
     def sample(self, rng: np.random.Generator, n: int) -> IntArray:
         """Draw ``n`` lengths from ``n`` uniform numbers: shape (n,) int32."""
@@ -92,7 +99,7 @@ class Discrete:
         chance = np.asarray(p, dtype=np.float64)
         if not bool(np.all((chance >= 0.0) & (chance <= 1.0))):
             raise fail("p", p, "probabilities in [0, 1]")
-        values, cdf, _ = self.tables
+        values, cdf = self.distribution
         return np.asarray(values[np.searchsorted(cdf, chance)], dtype=np.float64)
 
 
@@ -243,7 +250,7 @@ class Table(Discrete):
     @property
     def max_length(self) -> int:
         """The longest length with a weight above 0."""
-        return int(self.tables[0][-1])
+        return int(self.distribution[0][-1])
 
     def _law(self) -> tuple[IntArray, FloatArray]:
         values, weights = np.array(self.lengths, np.int32), np.array(self.weights)

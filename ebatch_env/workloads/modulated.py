@@ -17,6 +17,40 @@ from ebatch_env.errors import FloatArray, check_array, check_number, fail
 
 # As in the kernel: nothing is allocated, and slices cost nothing.
 COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
+
+Stretch = tuple[float, float, float, float, bool, int]
+"""Where an MMPP stands: last arrival, the state's end, its rate, 1 / rate, whether it is a burst, draws used."""
+
+
+@njit(**INLINED)
+def first_stretch(
+    draws: FloatArray, n: int, threshold: float, rates: tuple[float, float], means: tuple[float, float]
+) -> Stretch:
+    """The state at time 0; see `mmpp`."""
+    burst = draws[0] < threshold
+    rate = rates[1] if burst else rates[0]
+    return 0.0, draws[n + 1] * (means[1] if burst else means[0]), rate, 1.0 / rate, burst, n + 1
+
+
+@njit(**INLINED)
+def next_arrival(
+    i: int, stretch: Stretch, draws: FloatArray, rates: tuple[float, float], means: tuple[float, float]
+) -> Stretch:
+    """Go on to arrival i. If the sojourns ran out, all draws are used afterwards."""
+    t, end, rate, gap, burst, used = stretch
+    work = draws[i + 1]  # a Poisson process of rate 1, seen through the integral of the rate
+    while t + work * gap >= end:
+        work = max(work - (end - t) * rate, 0.0)
+        used += 1
+        if used >= draws.size:
+            break
+        t = end
+        burst = not burst
+        rate = rates[1] if burst else rates[0]
+        gap = 1.0 / rate
+        end = t + draws[used] * (means[1] if burst else means[0])
+    return t + work * gap, end, rate, gap, burst, used
 
 
 @njit(**COMPILED)
@@ -27,25 +61,12 @@ def mmpp(
 
     ``rates`` and ``means`` (sojourns) are those of the calm and the burst state. False: the sojourns ran out.
     """
-    n = out.size
-    burst = draws[0] < threshold
-    rate, gap = (rates[1], 1.0 / rates[1]) if burst else (rates[0], 1.0 / rates[0])
-    used = n + 1
-    t = 0.0
-    end = draws[used] * (means[1] if burst else means[0])
-    for i in range(n):
-        work = draws[i + 1]  # a Poisson process of rate 1, seen through the integral of the rate
-        while t + work * gap >= end:
-            work = max(work - (end - t) * rate, 0.0)
-            used += 1
-            if used == draws.size:
-                return False
-            t = end
-            burst = not burst
-            rate, gap = (rates[1], 1.0 / rates[1]) if burst else (rates[0], 1.0 / rates[0])
-            end = t + draws[used] * (means[1] if burst else means[0])
-        t += work * gap
-        out[i] = t
+    stretch = first_stretch(draws, out.size, threshold, rates, means)
+    for i in range(out.size):
+        stretch = next_arrival(i, stretch, draws, rates, means)
+        if stretch[5] >= draws.size:
+            return False
+        out[i] = stretch[0]
     return True
 
 

@@ -1,4 +1,4 @@
-"""What threads in compiled code need to talk through an int64 array: ordered loads and stores, and arrays by address."""
+"""What threads in compiled code need to talk through an int64 array: ordered loads and stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 _ORDER = "seq_cst"
@@ -64,39 +63,3 @@ def pause(typing: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
-
-
-def _array_of(dtype: Any, dimensions: int) -> Any:
-    """An intrinsic ``(address, *shape)``: the C-contiguous array that lies there, which somebody else keeps alive."""
-    kind = types.Array(dtype, dimensions, "C")
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        itemsize = context.get_abi_sizeof(context.get_data_type(dtype))
-        shape = [context.cast(builder, a, t, types.intp) for a, t in zip(arguments, signature.args, strict=True)][1:]
-        strides = [ir.Constant(ir.IntType(64), itemsize)]
-        for size in shape[:0:-1]:
-            strides.insert(0, builder.mul(size, strides[0]))
-        array = context.make_array(kind)(context, builder)
-        data = builder.inttoptr(arguments[0], context.get_data_type(dtype).as_pointer())
-        populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
-        return array._getvalue()
-
-    if dimensions == 1:
-
-        @intrinsic
-        def one(typing: Any, address: Any, size: Any) -> Any:
-            return kind(types.int64, size), generate
-
-        return one
-
-    @intrinsic
-    def two(typing: Any, address: Any, rows: Any, columns: Any) -> Any:
-        return kind(types.int64, rows, columns), generate
-
-    return two
-
-
-uint8_row, float64_row = _array_of(types.uint8, 1), _array_of(types.float64, 1)
-uint8_table, int8_table = _array_of(types.uint8, 2), _array_of(types.int8, 2)
-int64_table, uint64_table = _array_of(types.int64, 2), _array_of(types.uint64, 2)
-float32_table, float64_table = _array_of(types.float32, 2), _array_of(types.float64, 2)

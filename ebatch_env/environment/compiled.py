@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float32, float64, int8, int32, int64, njit, uint8, uint64
 
 from ebatch_env import errors
-from ebatch_env.environment import atomics, observations, observing
-from ebatch_env.environment.atomics import (
-    add,
+from ebatch_env.environment import addresses, atomics, observations, observing
+from ebatch_env.environment.addresses import (
     float32_table,
     float64_row,
     float64_table,
     int8_table,
     int64_table,
-    load,
-    pause,
-    store,
     uint8_row,
     uint8_table,
     uint64_table,
+    unpacker,
 )
+from ebatch_env.environment.atomics import add, load, pause, store
 from ebatch_env.environment.observing import MAX_DECISIONS, SEEN_CLOCK, give_form, observe, write_mask
 from ebatch_env.simulator import kernel as k
 from ebatch_env.simulator.bits import COMPILED, INLINED, copy_from, known, prefetch
@@ -32,15 +30,32 @@ from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
 # What a step does with systems that are over: nothing in particular; those that end in it begin the next episode at once;
-# those that ``wait``, (E,), begin one instead of taking their action; those that wait stay as they are.
-PLAY, AT_ONCE, BEGIN, LEAVE = range(4)
+# those that ``wait``, (E,), begin one instead of taking their action; those that wait stay as they are. UNDER_WAY: there is
+# a step to go on with.
+PLAY, AT_ONCE, BEGIN, LEAVE, UNDER_WAY = range(5)
+# What `work` returns, besides the first system with an action out of range: the step is done; others are not done yet;
+# somebody needs to be woken; nothing has come for a while; the crew is dismissed.
+DONE, LATE, WAKE, SLEEP, END = range(-1, -6, -1)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
 # whether thread t needs to be woken.
 FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
 # What to do with systems that are over; -1 or 1, see `work`; and addresses of the step's arrays.
 MODE, DIRECTION, WAITS, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 34)
-WORK, SLEEP, END = range(3)  # what `_wait_for_work` returns
+# The arrays that a thread works on, in the order in which `work` unpacks them.
+ARRAYS = (
+    *((int64, 1), (float64, 2), (int64, 2), (int32, 3), (float64, 3), (int32, 3)),  # on, fs, is_, lanes_, rfs, ris
+    *((int32, 2), (uint64, 2), (int64, 1), (int64, 2), (int8, 1)),  # links_, bitss, levels, hists, bins
+    *((float64, 2), (float64, 3), (float64, 3), (float64, 2), (float64, 2)),  # machine, layers, step_s, step_j, alone
+    *((float64, 2), (float64, 2), (float32, 3), (float64, 2)),  # track, scales, forms, price
+    *((int64, 2), (int64, 1), (int64, 2), (int8, 3), (float32, 2)),  # address, limits, codes, masks, constants
+    *((float64, 2), (float64, 1), (int32, 1), (uint64, 1), (int32, 1)),  # settings, rates, values, steps, guide
+    *((float32, 2), (int8, 2)),  # final_observation, final_mask
+    *((int32, 1), (uint64, 1), (float64, 1), (float64, 2)),  # scratch, marks, times, passes
+    *((int64, 1), (float64, 1), (uint8, 2)),  # plan, draws, flags
+)
+unpack = unpacker(ARRAYS)
+LOOKS = 100_000  # of a caller for what others are about to finish
 # A thread takes one of so many parts of what is left of a share, so that there is something left to take over and nobody
 # waits long for the last one; but no fewer systems at a time than this.
 PARTS, LEAST_CHUNK = 8, 8
@@ -115,20 +130,65 @@ def _begin_one(
 def _wait_for_work(control, mine, end, patience):
     """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for ``patience`` looks at most.
 
-    Returns WORK, END (the crew is dismissed) or SLEEP.
+    Returns UNDER_WAY, END or SLEEP.
     """
     for _ in range(patience):
         if load(control, STOP) > 0:
             return END
         if load(control, mine) < end:
-            return WORK
+            return UNDER_WAY
         pause()
     # Say so first and look once more: whoever puts up work from here on sees a sleeper and wakes it.
     store(control, mine + 8, 1)
     if load(control, mine) < end or load(control, STOP) > 0:
         store(control, mine + 8, 0)
-        return WORK
+        return UNDER_WAY
     return SLEEP
+
+
+@njit(**INLINED)
+def _publish(
+    control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask
+):  # fmt: skip
+    """Put a step up for all threads, or return the first system with an action out of range; DONE: there is none."""
+    n = waits.size
+    outside = np.int64(0)  # the sign is set if an index is out of range
+    for e in range(n):
+        for column in range(limits.size):
+            outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
+    if outside < 0:
+        for e in range(n):
+            for column in range(limits.size):
+                if waits[e] == 0 and not 0 <= actions[e, column] < limits[column]:
+                    return e
+    control[MODE], control[DIRECTION] = mode, 1 if control[DIRECTION] < 0 else -1
+    control[WAITS], control[ACTIONS], control[STREAMS] = waits.ctypes.data, actions.ctypes.data, streams.ctypes.data
+    control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
+    control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
+    control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
+    store(control, FINISHED, 0)
+    for thread in range(threads):
+        store(control, THREADS + 16 * thread, thread * n // threads)
+    return DONE
+
+
+@njit(**INLINED)
+def _asleep(control, threads):
+    """How many helpers would have to be woken."""
+    asleep = 0
+    for thread in range(1, threads):
+        asleep += load(control, THREADS + 16 * thread + 8)
+    return asleep
+
+
+@njit(**INLINED)
+def _wait_for_all(control, n):
+    """Wait until all ``n`` systems are stepped, for `LOOKS` looks at most. Returns DONE or LATE."""
+    for _ in range(LOOKS):
+        if load(control, FINISHED) >= n:
+            return DONE
+        pause()
+    return LATE
 
 
 def _compile(stamp: int) -> tuple[Any, ...]:
@@ -161,21 +221,42 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def work(
-        control, me, threads, patience, on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j,
-        alone, track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, steps, guide, final_observation,
-        final_mask, scratch, marks, times, passes, plan, draws, flags,
+        control, me, threads, patience, arrays, mode, wakes,
+        waits, actions, streams, observation, reward, terms, ended, mask,
     ):  # fmt: skip
-        """Take a few systems at a time and step them, until all have been taken: first those of thread ``me``'s share,
-        which are in its core's cache, then what others have not come to. See `publish` for the rest.
+        """Step E systems, or help to: as thread ``me`` of so many ``threads``.
+
+        The calling thread, number 0, puts up a step unless one is UNDER_WAY: ``mode``, and ``waits``, say what becomes of
+        systems whose episode is over. With AT_ONCE what was observed at the end is in ``final_observation`` and
+        ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
+        If it ``wakes`` helpers that sleep, it returns to have that done in Python.
+
+        Then take a few systems at a time and step them, until all have been taken: first those of the thread's own share,
+        which are in its core's cache, then what others have not come to.
 
         Every other step goes through a share from its end, for the systems that came last are still in the cache. In one
         direction only, a share that is a little larger than the cache would find none of itself there.
 
-        With ``patience`` the thread then waits for the next step and goes on, within compiled code because taking the
-        interpreter's lock between steps costs more than a step of few systems. Returns END or SLEEP.
+        A helper, with ``patience``, then waits for the next step and goes on, within compiled code because taking the
+        interpreter's lock between steps costs more than a step of few systems.
+
+        Returns what stands at DONE, or the first system with an action out of range; none is stepped then.
         """
         if stamp < 0:
             return END
+        (
+            on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
+            track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, steps, guide,
+            final_observation, final_mask, scratch, marks, times, passes, plan, draws, flags,
+        ) = unpack(arrays)  # fmt: skip
+        if mode != UNDER_WAY:
+            wrong = _publish(
+                control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask
+            )  # fmt: skip
+            if wrong >= 0:
+                return wrong
+            if wakes > 0 and _asleep(control, threads) > 0:
+                return WAKE
         n = fs.shape[0]
         flat = address[3, 0] < 0
         share = me
@@ -187,16 +268,16 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 share = (share + 1) % threads
                 if share == me:
                     if patience == 0:
-                        return END
+                        return _wait_for_all(control, n)
                     call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads, patience)
-                    if call != WORK:
+                    if call != UNDER_WAY:
                         return call
                 continue
             high = min(low + chunk, end)
             direction = control[DIRECTION]
             if direction < 0:
                 low, high = begin + end - high, begin + end - low
-            mode = control[MODE]
+            todo = control[MODE]
             waits = uint8_row(control[WAITS], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
             streams = uint64_table(control[STREAMS], n, 4)
@@ -209,13 +290,13 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             for place in range(low, high):
                 e = place if direction > 0 else low + high - 1 - place
                 _fetch_ahead(e, direction, begin, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
-                if mode == LEAVE and waits[e] > 0:
+                if todo == LEAVE and waits[e] > 0:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
                 m = known(on[e])
                 over = False
                 held = 0.0
-                anew = mode == BEGIN and waits[e] > 0
+                anew = todo == BEGIN and waits[e] > 0
                 if anew:
                     reward[e] = 0.0
                     terms[e] = 0.0
@@ -257,20 +338,20 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                         m = known(on[e])
                     observe(held, f, i, lanes, rf, ri, track[e], scales[m], observation[e])
                     write_mask(i, masks[m], mask[e])
-                    if mode == AT_ONCE and not anew:
+                    if todo == AT_ONCE and not anew:
                         copy_from(mask[e], 0, final_mask[e])
-                    if not (over and mode == AT_ONCE):
+                    if not (over and todo == AT_ONCE):
                         break
                     give_form(forms[m], constants[m], observation[e])
                     copy_from(observation[e], 0, final_observation[e])
                     over, anew, held = False, True, 0.0
             # Only now: right after they are written, one by one, fields could not be read as vectors without a wait.
             for e in range(low, high):
-                if mode != LEAVE or waits[e] == 0:
+                if todo != LEAVE or waits[e] == 0:
                     m = known(on[e])
                     give_form(forms[m], constants[m], observation[e])
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
-                if mode != LEAVE or waits[e] == 0:
+                if todo != LEAVE or waits[e] == 0:
                     ended[0, e] = flags[0, e]
                     ended[1, e] = flags[1, e]
                     ended[2, e] = flags[2, e]
@@ -281,45 +362,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 store(control, NOT_DRAWN, 1)
             add(control, FINISHED, high - low)
 
-    @njit(**CACHED)
-    def publish(control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask):
-        """Put a step up for all threads. Returns the first system with an action out of range, none being stepped then, or -1.
-
-        ``mode`` and ``waits`` say what becomes of systems whose episode is over. With AT_ONCE what was observed at the end is
-        in ``final_observation`` and ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether
-        some work could not be drawn.
-        """
-        if stamp < 0:
-            return -1
-        n = waits.size
-        for e in range(n):
-            outside = np.int64(0)  # the sign of either is set if an index is out of range
-            for column in range(limits.size):
-                outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
-            if outside < 0 and waits[e] == 0:
-                return e
-        control[MODE], control[DIRECTION] = mode, 1 if control[DIRECTION] < 0 else -1
-        control[WAITS], control[ACTIONS], control[STREAMS] = waits.ctypes.data, actions.ctypes.data, streams.ctypes.data
-        control[OBSERVATION], control[REWARD] = observation.ctypes.data, reward.ctypes.data
-        control[TERMS], control[ENDED], control[MASK] = terms.ctypes.data, ended.ctypes.data, mask.ctypes.data
-        control[OVER], control[CUT], control[NOT_DRAWN] = 0, 0, 0
-        store(control, FINISHED, 0)
-        for thread in range(threads):
-            store(control, THREADS + 16 * thread, thread * n // threads)
-        return -1
-
-    @njit(**CACHED)
-    def wait_for_all(control, n, patience):
-        """Wait until all ``n`` systems are stepped, for ``patience`` looks at most; returns whether they are."""
-        for _ in range(patience if stamp >= 0 else 0):
-            if load(control, FINISHED) >= n:
-                return True
-            pause()
-        return False
-
-    return restart, work, publish, wait_for_all
+    return restart, work
 
 
-restart, work, publish, wait_for_all = _compile(
-    checksum(atomics, errors, observations, observing, compiled, generators, lengths, modulated)
+restart, work = _compile(
+    checksum(addresses, atomics, errors, observations, observing, compiled, generators, lengths, modulated)
 )

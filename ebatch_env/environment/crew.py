@@ -17,21 +17,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebatch_env.environment.addresses import pack
 from ebatch_env.environment.compiled import (
+    ARRAYS,
+    DONE,
     END,
     FINISHED,
+    LATE,
     NOT_DRAWN,
     OVER,
     STOP,
     THREADS,
-    publish,
-    wait_for_all,
+    UNDER_WAY,
+    WAKE,
     work,
 )
 
 PATIENCE = 4000  # looks of a helper before it sleeps; a look takes some 20 to 40 ns
 BACK_TO_BACK_S = 100e-6  # steps closer than this are worth waking a helper for, however few the systems
 WORTH_WAKING = 256  # systems; so many are worth it in any case
+# In place of a step's arrays where one is under way, whose are in ``control``.
+_NOTHING = (
+    np.zeros(0, np.uint8),
+    np.zeros((0, 0), np.int64),
+    np.zeros((0, 4), np.uint64),
+    np.zeros((0, 0), np.float32),
+    np.zeros(0),
+    np.zeros((0, 5)),
+    np.zeros((3, 0), np.uint8),
+    np.zeros((0, 0), np.int8),
+)
 
 
 def _help(
@@ -39,11 +54,12 @@ def _help(
     me: int,
     awake: threading.Event,
     arguments: tuple[Any, ...],
-    published: list[tuple[Any, ...]],
+    kept: tuple[Any, ...],
 ) -> None:
     """A helper's life. It knows the arrays and not the crew, so that a forgotten crew can be collected.
 
-    ``published`` holds the arrays of the step under way, whose addresses are in ``control``: they live while this does.
+    ``kept`` holds the arrays that ``arguments`` and ``control`` know by address, those of a step too: they live while this
+    does.
     """
     while True:
         awake.wait()
@@ -64,8 +80,8 @@ class Crew:
 
     Args:
         n: systems E.
-        shared: arguments of `compiled.work` between ``patience`` and each thread's own.
-        own: each thread's own ones; as many threads as there are entries.
+        shared: those of `compiled.ARRAYS` that all threads work on.
+        own: each thread's own ones, the last; as many threads as there are entries.
     """
 
     def __init__(self, n: int, shared: tuple[Any, ...], own: list[tuple[Any, ...]]) -> None:
@@ -74,8 +90,19 @@ class Crew:
         self._control = np.zeros(THREADS + 16 * self._threads, np.int64)
         self._control[THREADS::16] = self._control[FINISHED] = n  # nothing to step yet
         self._arguments = [
-            (self._control, me, self._threads, PATIENCE if me else 0, *shared, *mine) for me, mine in enumerate(own)
+            (
+                self._control,
+                me,
+                self._threads,
+                PATIENCE if me else 0,
+                pack(ARRAYS, (*shared, *mine)),
+                UNDER_WAY,
+                0,
+                *_NOTHING,
+            )
+            for me, mine in enumerate(own)
         ]
+        self._lead = self._arguments[0][:5]
         self._awake = [threading.Event() for _ in own[1:]]
         self._published: list[tuple[Any, ...]] = [()]
         self._under_way = self._begun = False
@@ -86,46 +113,52 @@ class Crew:
         """A copy has threads of its own."""
         return Crew, (self._n, self._shared, self._own)
 
-    def step(self, *published: Any) -> int:
-        """Step all systems; arguments and result as `compiled.publish`."""
+    def step(self, mode: int, *published: Any) -> int:
+        """Step all systems; arguments and result as `compiled.work`: the first action out of range, or DONE."""
         if self._under_way:  # an interrupt ended the last call early
             self._finish()
         self._published[0], self._under_way = published, True
-        bad = int(publish(self._control, self._threads, *published))
-        if bad < 0:
-            try:
-                if self._awake:
-                    self._wake()
-            finally:
+        found = int(work(*self._lead, mode, int(self._wakes()), *published))
+        try:
+            if found == WAKE:
+                self._wake()
+        finally:
+            if found in (WAKE, LATE):
                 self._finish()
+                found = DONE
+        if self._awake:
+            self._last = time.perf_counter()
         self._under_way = False
-        return bad
+        return found
 
     def _finish(self) -> None:
         """Do what is left of the step and wait for what others have taken of it."""
-        work(*self._arguments[0])
-        if self._awake:
-            while not wait_for_all(self._control, self._n, 100_000):
-                time.sleep(0)  # the core that a helper needs may be this one
-            self._last = time.perf_counter()
+        while work(*self._arguments[0]) == LATE:
+            time.sleep(0)  # the core that a helper needs may be this one
 
     def outcome(self) -> tuple[int, int, bool]:
         """Of the last step: episodes that are over, those of them cut off, and whether all work could be drawn."""
         over, cut, not_drawn = self._control[OVER : NOT_DRAWN + 1].tolist()
         return over, cut, not_drawn == 0
 
-    def _wake(self) -> None:
-        """Wake the helpers that sleep, if that pays."""
+    def _wakes(self) -> bool:
+        """Whether it pays to wake helpers that sleep."""
+        if not self._awake:
+            return False
         if not self._begun:
             self._begun = True
             for me, awake in enumerate(self._awake, 1):
                 self._control[THREADS + 16 * me + 8] = 1
-                life = (self._control, me, awake, self._arguments[me], self._published)
+                kept = (self._shared, self._own[me], self._published)
+                life = (self._control, me, awake, self._arguments[me], kept)
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
-        if self._n >= WORTH_WAKING or time.perf_counter() - self._last < BACK_TO_BACK_S:
-            for me, awake in enumerate(self._awake, 1):
-                if self._control[THREADS + 16 * me + 8]:
-                    awake.set()
+        return self._n >= WORTH_WAKING or time.perf_counter() - self._last < BACK_TO_BACK_S
+
+    def _wake(self) -> None:
+        """Wake the helpers that sleep."""
+        for me, awake in enumerate(self._awake, 1):
+            if self._control[THREADS + 16 * me + 8]:
+                awake.set()
 
     def close(self) -> None:
         """Dismiss the helpers."""

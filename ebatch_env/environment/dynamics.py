@@ -262,10 +262,14 @@ class Dynamics:
             ValueError: an index out of range; nothing is stepped then.
         """
         n = self.n
-        if waits is None:
-            mode = PLAY if streams is None else AT_ONCE
+        if waits is None and streams is None:
+            mode = PLAY
+        elif waits is None:
+            mode = AT_ONCE
+        elif streams is None:
+            mode = LEAVE
         else:
-            mode = LEAVE if streams is None else BEGIN
+            mode = BEGIN
         if mode == LEAVE:
             observation, mask = self.observation.copy(), self.mask.copy()
             reward, terms, ended = np.zeros(n), np.zeros((n, 5)), np.zeros((3, n), np.bool_)
@@ -276,7 +280,6 @@ class Dynamics:
             mode,
             (self._nobody if waits is None else waits).view(np.uint8),
             actions,
-            self._limits,
             self._no_streams if streams is None else streams.addresses,
             observation,
             reward,

@@ -178,10 +178,18 @@ def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
     twin.reset(seed=7)
     actions = legal(env, 3)
 
-    def interrupt(*_):
+    # Python raises it between two calls of compiled code: after the only one, or before the helpers are woken.
+    def interrupt(*arguments):
+        if threads == 1:
+            crew_work(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(crew.Crew, "_finish", interrupt)
+    crew_work = crew.work
+    monkeypatch.setattr(crew, "WORTH_WAKING", 1)
+    if threads == 1:
+        monkeypatch.setattr(crew, "work", interrupt)
+    else:
+        monkeypatch.setattr(crew.Crew, "_finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
         env.step(actions[0])
     monkeypatch.undo()

@@ -131,7 +131,7 @@ def play_policy(
     over, start, memory = np.zeros(n, np.bool_), np.ones(n, np.bool_), None
     while not over.all():
         actions, memory = policy.predict(dynamics.observation, memory, start, deterministic=True)
-        dynamics.step(np.ascontiguousarray(actions, dtype=np.int64), over.view(np.uint8))
+        dynamics.step(np.ascontiguousarray(actions, dtype=np.int64), waits=over)
         over |= dynamics.over
         if dry:
             over |= dynamics.systems.i[:, k.WAITING] == 0

@@ -76,19 +76,6 @@ def known(typing: Any, place: Any) -> Any:
 
 
 @intrinsic
-def rarely(typing: Any, condition: Any) -> Any:
-    """``condition`` itself: what follows from it should not take registers from what else the loop does."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        flag = ir.IntType(1)
-        kind = ir.FunctionType(flag, [flag, flag])
-        expect = cgutils.get_or_insert_function(builder.module, kind, "llvm.expect.i1")
-        return builder.call(expect, [context.cast(builder, arguments[0], signature.args[0], types.boolean), flag(0)])
-
-    return types.boolean(condition), generate
-
-
-@intrinsic
 def copy_from(typing: Any, row: Any, first: Any, target: Any) -> Any:
     """``target[first:] = row[first:]`` for rows of one type and size."""
 

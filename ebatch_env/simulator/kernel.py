@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, prefetch, rarely
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, prefetch
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
@@ -226,13 +226,14 @@ def _run_round(
     last = known(n_layers - 1)
     middle_s = machine[MIDDLE_S]  # s, the layers in between
     steps = 0
-    for s in range(1, planned + 1):
-        if rarely(joins and busy < n_lanes and admitted < limit):
+    while steps < planned:
+        may_join = joins and admitted < limit
+        if may_join and busy < n_lanes:
             arrived_after += arrive(b, t, at, flags, f, i, rf, ri, links, bits, levels, bins)
             more = min(n_lanes - busy, limit - admitted, i[WAITING])
             if more > 0:
                 n_done = enter(
-                    more, order, True, s - 1, planned, b, at, flags, f, i, lanes, rf, ri, links, bits, levels, bins,
+                    more, order, True, steps, planned, b, at, flags, f, i, lanes, rf, ri, links, bits, levels, bins,
                     marks, done, done_at, n_done,
                 )  # fmt: skip
                 busy += more
@@ -242,20 +243,29 @@ def _run_round(
                     b += layers[FLOOR_S, 0]
                     energy += layers[INPUT_J, 0]
                 i[JOIN_BOUNDARIES] += 1
+                may_join = admitted < limit
         if busy == 0:
             break
-        active = known(busy if notifies else started)
-        active_at[s] = active
-        lane_steps += active
-        useful += busy
-        energy += step_j[active]
-        middle_s += step_s[n_layers, active]
-        b += step_s[0, active]
-        times[s] = b
-        steps = s
-        busy -= _end(marks, s * words, bits, at.free)
-        for word in range(1, words):
-            busy -= _end(marks, s * words + word, bits, at.free + word)
+        # Until then nobody joins: when somebody waits or arrives, and a lane is free.
+        joins_from = np.nan
+        if may_join:
+            joins_from = -np.inf if i[WAITING] > 0 else rf[ARRIVAL, known(i[NEXT])]
+        while True:
+            steps += 1
+            active = known(busy if notifies else started)
+            active_at[known(steps)] = active
+            lane_steps += active
+            useful += busy
+            energy += step_j[active]
+            middle_s += step_s[n_layers, active]
+            b += step_s[0, active]
+            times[known(steps)] = b
+            place = known(steps * words)
+            busy -= _end(marks, place, bits, at.free)
+            for word in range(1, words):
+                busy -= _end(marks, place + word, bits, at.free + word)
+            if steps == planned or busy == 0 or (joins_from <= b and busy < n_lanes):
+                break
     end_s[0] = b
 
     # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not

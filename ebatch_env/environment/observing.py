@@ -80,8 +80,6 @@ def observe(held, f, i, lanes, rf, ri, track, scales, out):
     # Lanes that end within 2**b steps: those whose left - 1 has at most b bits; a free lane's has 32 and counts nowhere.
     # The counters of all b share a word, and one shift adds 1 to those from the number of bits on: 32 lanes fit into
     # counters of 6 bits, which then widen to 12.
-    for b in range(END_BINS):
-        out[n + b] = 0.0
     for half in range(0, n_lanes, HALF):
         even, odd = ZERO, ZERO
         for low in range(half, min(half + HALF, n_lanes), 32):
@@ -93,8 +91,14 @@ def observe(held, f, i, lanes, rf, ri, track, scales, out):
             even += counters & EVEN
             odd += (counters >> np.uint64(6)) & EVEN
         for b in range(0, END_BINS, 2):
-            out[n + b] += np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
-            out[n + b + 1] += np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            first = np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            second = np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            if half == 0:
+                out[n + b] = first
+                out[n + b + 1] = second
+            else:
+                out[n + b] += first
+                out[n + b + 1] += second
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most

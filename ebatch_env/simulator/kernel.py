@@ -143,12 +143,11 @@ def decide(
 
 
 @njit(**INLINED)
-def _end(marks, place, bits, free):
-    """Free the lanes in a word of ``marks``, and clear it for the next round. Returns how many they are."""
+def _take(marks, place):
+    """The lanes in a word of ``marks``, which is cleared for the next round."""
     ended = marks[known(place)]
     marks[known(place)] = ZERO
-    bits[known(free)] |= ended
-    return count(ended)
+    return ended
 
 
 @njit(**INLINED)
@@ -250,6 +249,7 @@ def _run_round(
         joins_from = np.nan
         if may_join:
             joins_from = -np.inf if i[WAITING] > 0 else rf[ARRIVAL, known(i[NEXT])]
+        freed = ZERO  # of the first word
         while True:
             steps += 1
             active = known(busy if notifies else started)
@@ -261,11 +261,16 @@ def _run_round(
             b += step_s[0, active]
             times[known(steps)] = b
             place = known(steps * words)
-            busy -= _end(marks, place, bits, at.free)
+            ended = _take(marks, place)
+            freed |= ended
+            busy -= count(ended)
             for word in range(1, words):
-                busy -= _end(marks, place + word, bits, at.free + word)
+                ended = _take(marks, place + word)
+                bits[known(at.free + word)] |= ended
+                busy -= count(ended)
             if steps == planned or busy == 0 or (joins_from <= b and busy < n_lanes):
                 break
+        bits[at.free] |= freed
     end_s[0] = b
 
     # 3. Passes of the other layers replay a_1..a_S. Nothing happens in the middle ones: without prefetch they need not
@@ -297,8 +302,9 @@ def _run_round(
             b += layers[LOAD_S, last]
         start_s[last] = b
         b += max(layers[FLOOR_S, last], lane_steps * layers[ROW_S, last])
+        row = step_s[last]
         for s in range(1, steps + 1):
-            b += step_s[last, known(active_at[s])]
+            b += row[known(active_at[s])]
             times[s] = b
         end_s[last] = b
     if prefetches:

@@ -178,7 +178,7 @@ def enter(
     ``marks``, and in ``done``. Returns the number in ``done``.
     """
     ordered, record = (flags & ORDERED) != 0, (flags & RECORD) != 0
-    stale = i[SHED] > 0 and i[DUE_SORTED] == 0
+    stale = (i[DUE_SORTED] == 0) & (i[SHED] > 0)
     anchor = ri[LENGTH, oldest(i, bits, at.waiting)] if order == SIMILAR else np.int32(0)
     word = at.free
     words = (lanes.shape[1] + 63) >> 6
@@ -229,7 +229,7 @@ def enter(
     return n_done
 
 
-@njit(**INLINED)
+@njit(**COMPILED)  # too large to be copied into where it may be called
 def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
     """Drop the waiting requests that would miss their deadline even if they started now and alone."""
     t = f[CLOCK]
@@ -253,7 +253,7 @@ def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
             flag = members & (ZERO - members)
             members ^= flag
             deadline = rf[DEADLINE, r]
-            if in_order and enough <= deadline:  # even the longest of them would make it
+            if in_order & (enough <= deadline):  # even the longest of them would make it
                 doubtful = False
                 break
             length = known(ri[LENGTH, r]) if lengths_known else 1

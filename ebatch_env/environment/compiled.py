@@ -10,13 +10,13 @@ from numba import float32, float64, int8, int32, int64, njit, uint8, uint64
 from ebatch_env import errors
 from ebatch_env.environment import addresses, atomics, observations, observing
 from ebatch_env.environment.addresses import (
+    boolean_row,
+    boolean_table,
     float32_table,
     float64_row,
     float64_table,
     int8_table,
     int64_table,
-    uint8_row,
-    uint8_table,
     uint64_table,
     unpacker,
 )
@@ -159,7 +159,7 @@ def _publish(
     if outside < 0:
         for e in range(n):
             for column in range(limits.size):
-                if waits[e] == 0 and not 0 <= actions[e, column] < limits[column]:
+                if not waits[e] and not 0 <= actions[e, column] < limits[column]:
                     return e
     control[MODE], control[DIRECTION] = mode, 1 if control[DIRECTION] < 0 else -1
     control[WAITS], control[ACTIONS], control[STREAMS] = waits.ctypes.data, actions.ctypes.data, streams.ctypes.data
@@ -278,25 +278,25 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             if direction < 0:
                 low, high = begin + end - high, begin + end - low
             todo = control[MODE]
-            waits = uint8_row(control[WAITS], n)
+            waits = boolean_row(control[WAITS], n)
             actions = int64_table(control[ACTIONS], n, limits.size)
             streams = uint64_table(control[STREAMS], n, 4)
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)
             terms = float64_table(control[TERMS], n, 5)
-            ended = uint8_table(control[ENDED], 3, n)
+            ended = boolean_table(control[ENDED], 3, n)
             mask = int8_table(control[MASK], n, masks.shape[2])
             ends, cuts, drawn = 0, 0, True
             for place in range(low, high):
                 e = place if direction > 0 else low + high - 1 - place
                 _fetch_ahead(e, direction, begin, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
-                if todo == LEAVE and waits[e] > 0:
+                if todo == LEAVE and waits[e]:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]
                 m = known(on[e])
                 over = False
                 held = 0.0
-                anew = todo == BEGIN and waits[e] > 0
+                anew = todo == BEGIN and waits[e]
                 if anew:
                     reward[e] = 0.0
                     terms[e] = 0.0
@@ -347,14 +347,14 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                     over, anew, held = False, True, 0.0
             # Only now: right after they are written, one by one, fields could not be read as vectors without a wait.
             for e in range(low, high):
-                if todo != LEAVE or waits[e] == 0:
+                if todo != LEAVE or not waits[e]:
                     m = known(on[e])
                     give_form(forms[m], constants[m], observation[e])
             for e in range(low, high):  # at once: threads share cache lines of `ended`, and would pass them around
-                if todo != LEAVE or waits[e] == 0:
-                    ended[0, e] = flags[0, e]
-                    ended[1, e] = flags[1, e]
-                    ended[2, e] = flags[2, e]
+                if todo != LEAVE or not waits[e]:
+                    ended[0, e] = flags[0, e] > 0
+                    ended[1, e] = flags[1, e] > 0
+                    ended[2, e] = flags[2, e] > 0
             if ends > 0:
                 add(control, OVER, ends)
                 add(control, CUT, cuts)

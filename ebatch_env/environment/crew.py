@@ -38,13 +38,13 @@ BACK_TO_BACK_S = 100e-6  # steps closer than this are worth waking a helper for,
 WORTH_WAKING = 256  # systems; so many are worth it in any case
 # In place of a step's arrays where one is under way, whose are in ``control``.
 _NOTHING = (
-    np.zeros(0, np.uint8),
+    np.zeros(0, np.bool_),
     np.zeros((0, 0), np.int64),
     np.zeros((0, 4), np.uint64),
     np.zeros((0, 0), np.float32),
     np.zeros(0),
     np.zeros((0, 5)),
-    np.zeros((3, 0), np.uint8),
+    np.zeros((3, 0), np.bool_),
     np.zeros((0, 0), np.int8),
 )
 
@@ -106,6 +106,7 @@ class Crew:
         self._awake = [threading.Event() for _ in own[1:]]
         self._published: list[tuple[Any, ...]] = [()]
         self._under_way = self._begun = False
+        self._few = bool(self._awake) and n < WORTH_WAKING
         self._last = 0.0
         self._dismiss = weakref.finalize(self, _dismiss, self._control, self._awake)
 
@@ -126,7 +127,7 @@ class Crew:
             if found in (WAKE, LATE):
                 self._finish()
                 found = DONE
-        if self._awake:
+        if self._few:
             self._last = time.perf_counter()
         self._under_way = False
         return found
@@ -152,7 +153,7 @@ class Crew:
                 kept = (self._shared, self._own[me], self._published)
                 life = (self._control, me, awake, self._arguments[me], kept)
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
-        return self._n >= WORTH_WAKING or time.perf_counter() - self._last < BACK_TO_BACK_S
+        return not self._few or time.perf_counter() - self._last < BACK_TO_BACK_S
 
     def _wake(self) -> None:
         """Wake the helpers that sleep."""

@@ -278,13 +278,13 @@ class Dynamics:
             reward, terms, ended = np.empty(n), np.empty((n, 5)), np.empty((3, n), np.bool_)
         bad = self._crew.step(
             mode,
-            (self._nobody if waits is None else waits).view(np.uint8),
+            self._nobody if waits is None else waits,
             actions,
             self._no_streams if streams is None else streams.addresses,
             observation,
             reward,
             terms,
-            ended.view(np.uint8),
+            ended,
             mask,
         )
         if bad >= 0:

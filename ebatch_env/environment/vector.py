@@ -145,8 +145,7 @@ class EBatchVectorEnv(VectorEnv[npt.NDArray[np.float32], Any, npt.NDArray[np.flo
         over = dynamics.over
         self._any_over = dynamics.ended > 0
         info = self._info()
-        info["rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True))
-        info["_rewards"] = self._everywhere
+        info["rewards"], info["_rewards"] = dict(zip(TERMS, dynamics.terms.T, strict=True)), self._everywhere
         if self._any_over and (same_step or self._episode_metrics or dynamics.cut > 0):
             ended = over.nonzero()[0]
             last = self._final_info(ended, truncated)

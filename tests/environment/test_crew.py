@@ -173,6 +173,7 @@ def test_a_helper_does_its_share(monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
+    monkeypatch.setattr(crew, "WORTH_WAKING", 1)
     env, twin = (EBatchVectorEnv(64, threads=threads, autoreset_mode="SameStep", **KEYWORDS) for _ in range(2))
     env.reset(seed=7)
     twin.reset(seed=7)
@@ -185,7 +186,6 @@ def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
         raise KeyboardInterrupt
 
     crew_work = crew.work
-    monkeypatch.setattr(crew, "WORTH_WAKING", 1)
     if threads == 1:
         monkeypatch.setattr(crew, "work", interrupt)
     else:

@@ -27,6 +27,7 @@ R = TypeVar("R")
 
 LOCAL, RUNNING = "local", "auto"
 RETRIES = 3  # how often an item is begun again after its worker has died
+PATIENCE_S = 5.0  # how long a task that is asked to end may take
 ANSWER_S = 10.0  # how long to wait for a cluster to answer; Ray itself takes minutes to give up
 # The second: tasks without accelerators see the machine's own, as in later versions; none of ours uses any.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -68,9 +69,22 @@ def in_any_order(
                     raise error.cause or error from error
                 yield waiting.pop(ready[0]), result
         finally:
-            for reference in waiting:
-                with contextlib.suppress(ray.exceptions.RayError):
-                    ray.cancel(reference, force=True)
+            _stop(list(waiting))
+
+
+def _stop(tasks: list[Any]) -> None:
+    """End what is not done yet: asked first, killed only if that does not help.
+
+    A kill costs a new worker, and one that comes just as its task ends is hard on the driver.
+    """
+    import ray
+
+    for force, patience_s in ((False, 0.0), (True, PATIENCE_S)):
+        if tasks:
+            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=patience_s)
+        for task in tasks:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(task, force=force)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.cpu import CPUContext
 from numba.extending import intrinsic
 
 # Without numba's run-time (``_nrt``) slices cost nothing: no reference is counted, and nothing can be allocated. Arrays are
@@ -97,6 +98,8 @@ def prefetch(typing: Any, row: Any, place: Any) -> Any:
     """Ask for the cache line of ``row[place]``, which may lie outside the array: a hint that computes nothing."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if not isinstance(context, CPUContext):  # a GPU hides its memory's latency in another way
+            return context.get_dummy_value()
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         byte = ir.IntType(8).as_pointer()
         address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)

@@ -42,7 +42,7 @@ def play(policy: Baseline, seeds: list[int]) -> tuple[list[list[list[int]]], lis
             allowed = codec.split_mask(dynamics.mask[e] | hold)
             masks = [allowed] if codec.flat else allowed
             assert all(mask[index] for mask, index in zip(masks, rows[e], strict=True))
-        dynamics.step(np.ascontiguousarray(rows), over.view(np.uint8))
+        dynamics.step(np.ascontiguousarray(rows), waits=over)
         over = over | dynamics.terminated | dynamics.truncated
     metrics = [dynamics.metrics(e) for e in range(n)]
     return actions, [(m.served, m.shed, m.truncated) for m in metrics]

@@ -151,8 +151,23 @@ def test_a_folder_that_a_worker_does_not_see_is_refused(tmp_path: Path, monkeypa
 def _sleep(given: tuple[Path, int]) -> int:
     folder, number = given
     if number:
+        mark = folder / str(os.getpid())
+        mark.touch()
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            mark.unlink()
+    return number
+
+
+def _sleep_on(given: tuple[Path, int]) -> int:
+    folder, number = given
+    if number:
         (folder / str(os.getpid())).touch()
-        time.sleep(600)
+    while number:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(0.01)
     return number
 
 
@@ -168,6 +183,15 @@ def test_an_end_before_the_last_result_stops_the_rest(tmp_path: Path) -> None:
     assert next(work)[1] == 0
     _until(lambda: len(list(tmp_path.iterdir())) == 2)
     work.close()  # type: ignore[attr-defined]  # what an interruption of the loop comes to
+    _until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_what_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE_S", 0.5)
+    work = in_any_order(_sleep_on, [(tmp_path, number) for number in range(3)], 1, ray="local")
+    assert next(work)[1] == 0
+    _until(lambda: len(list(tmp_path.iterdir())) == 2)
+    work.close()  # type: ignore[attr-defined]
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 2
     _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

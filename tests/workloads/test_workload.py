@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ebatch_env.errors import LARGEST
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads import (
     CATALOGUE,
@@ -98,8 +99,11 @@ def test_any_valid_spec_gives_valid_traces(lengths, arrivals, requests, rate, de
     try:
         trace = workload.sample(np.random.default_rng(seed), requests, rate, deadline)
     except ValueError as error:
-        assert "deadline_s must be long enough" in str(error)  # noqa: PT017
-        assert deadline < requests / rate * 1e-9
+        if "rate_rps must be high enough" in str(error):
+            assert requests / rate > 1e-2 * LARGEST
+        else:
+            assert "deadline_s must be long enough" in str(error)  # noqa: PT017
+            assert deadline < requests / rate * 1e-9
         return
     check(trace, requests)
     assert trace.length.max() <= workload.lengths.max_length

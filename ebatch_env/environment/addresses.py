@@ -96,6 +96,7 @@ def _array_at(scalar: Any, dimensions: int) -> Any:
 
 
 boolean_row, float64_row = _array_at(types.boolean, 1), _array_at(types.float64, 1)
+int64_row = _array_at(types.int64, 1)
 boolean_table, int8_table = _array_at(types.boolean, 2), _array_at(types.int8, 2)
 int64_table, uint64_table = _array_at(types.int64, 2), _array_at(types.uint64, 2)
 float32_table, float64_table = _array_at(types.float32, 2), _array_at(types.float64, 2)

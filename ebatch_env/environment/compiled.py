@@ -16,6 +16,7 @@ from ebatch_env.environment.addresses import (
     float64_row,
     float64_table,
     int8_table,
+    int64_row,
     int64_table,
     uint64_table,
     unpacker,
@@ -48,7 +49,8 @@ ARRAYS = (
     *((int32, 2), (uint64, 2), (int64, 1), (int64, 2), (int8, 1)),  # links_, bitss, levels, hists, bins
     *((float64, 2), (float64, 3), (float64, 3), (float64, 2), (float64, 2)),  # machine, layers, step_s, step_j, alone
     *((float64, 2), (float64, 2), (float32, 3), (float64, 2)),  # track, scales, forms, price
-    *((int64, 2), (int64, 1), (int64, 2), (int8, 3), (float32, 2)),  # address, limits, codes, masks, constants
+    *((int64, 2), (int64, 1), (int64, 1)),  # address, limits, most
+    *((int64, 2), (int8, 3), (float32, 2)),  # codes, masks, constants
     *((float64, 2), (float64, 1), (int32, 1), (uint64, 1), (int32, 1)),  # settings, rates, values, steps, guide
     *((float32, 2), (int8, 2)),  # final_observation, final_mask
     *((int32, 1), (uint64, 1), (float64, 1), (float64, 2)),  # scratch, marks, times, passes
@@ -148,14 +150,16 @@ def _wait_for_work(control, mine, end, patience):
 
 @njit(**INLINED)
 def _publish(
-    control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask
+    control, threads, mode, waits, actions, limits, most, streams, observation, reward, terms, ended, mask
 ):  # fmt: skip
     """Put a step up for all threads, or return the first system with an action out of range; DONE: there is none."""
     n = waits.size
+    indices = int64_row(actions.ctypes.data, n * limits.size)
     outside = np.int64(0)  # the sign is set if an index is out of range
-    for e in range(n):
-        for column in range(limits.size):
-            outside |= actions[e, column] | (limits[column] - 1 - actions[e, column])
+    for first in range(0, indices.size, most.size):  # several rows at a time, so that they are compared as vectors
+        rows = indices[first : first + most.size]
+        for place in range(rows.size):
+            outside |= rows[place] | (most[place] - rows[place])
     if outside < 0:
         for e in range(n):
             for column in range(limits.size):
@@ -246,12 +250,12 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             return END
         (
             on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
-            track, scales, forms, price, address, limits, codes, masks, constants, settings, rates, values, steps, guide,
+            track, scales, forms, price, address, limits, most, codes, masks, constants, settings, rates, values, steps, guide,
             final_observation, final_mask, scratch, marks, times, passes, plan, draws, flags,
         ) = unpack(arrays)  # fmt: skip
         if mode != UNDER_WAY:
             wrong = _publish(
-                control, threads, mode, waits, actions, limits, streams, observation, reward, terms, ended, mask
+                control, threads, mode, waits, actions, limits, most, streams, observation, reward, terms, ended, mask
             )  # fmt: skip
             if wrong >= 0:
                 return wrong

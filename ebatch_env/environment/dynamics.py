@@ -153,6 +153,7 @@ class Dynamics:
             self._price,
             self._address,
             self._limits,
+            np.tile(self._limits - 1, 8),
             self._codes,
             self._masks,
             self._constants,

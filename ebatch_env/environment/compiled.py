@@ -57,6 +57,7 @@ ARRAYS = (
     *((int64, 1), (float64, 1), (uint8, 2)),  # plan, draws, flags
 )
 unpack = unpacker(ARRAYS)
+QUEUE_AHEAD = 64  # waiting requests whose memory is asked for ahead
 LOOKS = 100_000  # of a caller for what others are about to finish
 # A thread takes one of so many parts of what is left of a share, so that there is something left to take over and nobody
 # waits long for the last one; but no fewer systems at a time than this.
@@ -64,7 +65,7 @@ PARTS, LEAST_CHUNK = 8, 8
 
 
 @njit(**INLINED)
-def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bitss, track):
+def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bitss, track, observation):
     """Ask for the memory of the systems after ``e``: with thousands of systems none of it is in a cache near by."""
     n = e + 2 * direction
     if low <= n < high:  # the counters and sets
@@ -80,7 +81,9 @@ def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bit
         for place in range(ris.shape[2], min(links_.shape[1], ris.shape[2] + 256), 16):
             prefetch(links_[n], place)
     n = e + direction
-    if low <= n < high:  # what they point to: requests about to arrive, and those whose deadline is next
+    if (
+        low <= n < high
+    ):  # what they point to: requests about to arrive, whose deadline is next, or that wait; what is written
         place = is_[n, k.NEXT]
         prefetch(rfs[n, k.ARRIVAL], place)
         prefetch(rfs[n, k.ARRIVAL], place + 8)
@@ -91,9 +94,15 @@ def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bit
         prefetch(rfs[n, k.DEADLINE], place)
         prefetch(rfs[n, k.DEADLINE], place + 8)
         place = is_[n, k.HEAD]
-        prefetch(rfs[n, k.DEADLINE], place)
-        prefetch(rfs[n, k.ARRIVAL], place)
-        prefetch(ris[n, k.LENGTH], place)
+        until = min(is_[n, k.NEXT], place + QUEUE_AHEAD)
+        for r in range(place, until, 8):
+            prefetch(rfs[n, k.ARRIVAL], r)
+            prefetch(rfs[n, k.DEADLINE], r)
+        for r in range(place, until, 16):
+            prefetch(ris[n, k.LENGTH], r)
+            prefetch(links_[n], r)
+        for column in range(0, observation.shape[1], 16):
+            prefetch(observation[n], column)
 
 
 @njit(**COMPILED)  # once per episode: not worth two copies
@@ -293,7 +302,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             ends, cuts, drawn = 0, 0, True
             for place in range(low, high):
                 e = place if direction > 0 else low + high - 1 - place
-                _fetch_ahead(e, direction, begin, end, fs, is_, lanes_, rfs, ris, links_, bitss, track)
+                _fetch_ahead(e, direction, begin, end, fs, is_, lanes_, rfs, ris, links_, bitss, track, observation)
                 if todo == LEAVE and waits[e]:
                     continue
                 f, i, lanes, rf, ri = fs[e], is_[e], lanes_[e], rfs[e], ris[e]

@@ -63,7 +63,24 @@ def expected(env, last):
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("env_id", [i for i in SCENARIOS if "Queue" not in i])
 def test_fields_are_what_they_say(env_id, known):
-    env = EBatchEnv(**{**scenario(env_id).keywords, "requests": 150, "load": 1.5, "lengths_known": known})
+    compare(EBatchEnv(**{**scenario(env_id).keywords, "requests": 150, "load": 1.5, "lengths_known": known}))
+
+
+@pytest.mark.parametrize("lengths", ["fixed", "uniform"])
+def test_hundreds_that_come_and_enter_at_once(lengths):
+    """More than the 255 that the kernel counts in one go."""
+    law = {"kind": "fixed", "length": 5} if lengths == "fixed" else {"kind": "uniform", "low": 1, "high": 9}
+    work = {"lengths": law, "arrivals": "all-at-once"}
+    env = EBatchEnv(network="IMDB", workload=work, lanes=320, requests=1400, deadline=3.0)
+    most = compare(env)
+    assert most["waiting"] == 1400
+    assert most["started"] > 255
+    assert most["shed"] > 0
+
+
+def compare(env):
+    """Play an episode by chance, comparing every field at every decision; how many waited, started and were shed at most."""
+    most = {"waiting": 0, "started": 0, "shed": 0}
     layout = env.system.observations
     rng = np.random.default_rng(0)
     observation, info = env.reset(seed=1)
@@ -83,6 +100,9 @@ def test_fields_are_what_they_say(env_id, known):
             "last_held": float(after[k.HOLDS] - before[k.HOLDS]),
             "last_shed": float(after[k.SHED] - before[k.SHED]),
         }
+        seen = {"waiting": before[k.WAITING], "started": after[k.LAST_STARTED], "shed": last["last_shed"]}
+        most = {name: max(most[name], int(value)) for name, value in seen.items()}
+    return most
 
 
 def test_arrival_rates_follow_the_load():

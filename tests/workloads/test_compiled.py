@@ -21,7 +21,7 @@ from ebatch_env.workloads import (
 from ebatch_env.workloads.compiled import DRAWN, OUT_OF_RANGE, Law, draw, law_of
 from ebatch_env.workloads.generators import stream_of
 
-REQUESTS = 200
+REQUESTS = 203  # numbers are drawn four at a time, the last ones singly
 compiled_draw = njit(nogil=True, _nrt=False, error_model="numpy")(draw.py_func)
 
 
@@ -41,6 +41,8 @@ WORKLOADS = [
     Workload(Empirical("translation"), MMPP()),
     Workload(Empirical("speech"), MMPP(burst_share=0.5, sojourn=1.0)),  # sojourns so short that blocks run out
     Workload(Fixed(3), Poisson()),
+    Workload(Fixed(3), MMPP()),
+    Workload(Table((7,), (1,)), MMPP()),
     Workload(Geometric(20.0, 200), Diurnal()),
     Workload(Uniform(1, 9), AllAtOnce()),
     Workload(Table((10, 20), (3, 1)), Poisson()),

@@ -25,13 +25,17 @@ def pack(kinds: Sequence[Kind], arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArr
     """Address and shape of each of ``arrays``, one behind the other, for what `unpacker` makes of the same ``kinds``.
 
     Raises:
-        TypeError: an array of another kind, or one that is not C-contiguous: compiled code would read something else.
+        ValueError: more or fewer arrays than kinds.
+        TypeError: an array of another kind, or one that is not C-contiguous, aligned and writeable: compiled code would
+            read something else, or write where nothing may be written.
     """
     words: list[int] = []
     for place, ((scalar, dimensions), array) in enumerate(zip(kinds, arrays, strict=True)):
         found = (numpy_support.from_dtype(array.dtype), array.ndim)
-        if found != (scalar, dimensions) or not array.flags.c_contiguous:
-            raise TypeError(f"array {place} must be C-contiguous, {scalar} with {dimensions} dimensions, got {found}")
+        if found != (scalar, dimensions) or not array.flags.carray:
+            raise TypeError(
+                f"array {place} must be C-contiguous and writeable, {scalar} with {dimensions} dimensions, got {found}"
+            )
         words += [array.ctypes.data, *array.shape]
     return np.array(words, np.int64)
 

@@ -31,7 +31,7 @@ from ebatch_env.workloads.compiled import DRAWN, REQUESTS, draw
 from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 
 # What a step does with systems that are over: nothing in particular; those that end in it begin the next episode at once;
-# those that ``wait``, (E,), begin one instead of taking their action; those that wait stay as they are. UNDER_WAY: there is
+# those in ``waits``, (E,), begin one instead of taking their action; those that wait stay as they are. UNDER_WAY: there is
 # a step to go on with.
 PLAY, AT_ONCE, BEGIN, LEAVE, UNDER_WAY = range(5)
 # What `work` returns, besides the first system with an action out of range: the step is done; others are not done yet;
@@ -49,7 +49,11 @@ ARRAYS = (
     *((int32, 2), (uint64, 2), (int64, 1), (int64, 2), (int8, 1)),  # links_, bitss, levels, hists, bins
     *((float64, 2), (float64, 3), (float64, 3), (float64, 2), (float64, 2)),  # machine, layers, step_s, step_j, alone
     *((float64, 2), (float64, 2), (float32, 3), (float64, 2)),  # track, scales, forms, price
-    *((int64, 2), (int64, 1), (int64, 1)),  # address, limits, most
+    *(
+        (int64, 2),
+        (int64, 1),
+        (int64, 1),
+    ),  # address, limits, most: the largest legal indices of several rows of actions
     *((int64, 2), (int8, 3), (float32, 2)),  # codes, masks, constants
     *((float64, 2), (float64, 1), (int32, 1), (uint64, 1), (int32, 1)),  # settings, rates, values, steps, guide
     *((float32, 2), (int8, 2)),  # final_observation, final_mask
@@ -80,10 +84,9 @@ def _fetch_ahead(e, direction, low, high, fs, is_, lanes_, rfs, ris, links_, bit
             prefetch(lanes_[n, 0], place)
         for place in range(ris.shape[2], min(links_.shape[1], ris.shape[2] + 256), 16):
             prefetch(links_[n], place)
+    # What they point to, requests about to arrive, whose deadline is next, or that wait; and what is written.
     n = e + direction
-    if (
-        low <= n < high
-    ):  # what they point to: requests about to arrive, whose deadline is next, or that wait; what is written
+    if low <= n < high:
         place = is_[n, k.NEXT]
         prefetch(rfs[n, k.ARRIVAL], place)
         prefetch(rfs[n, k.ARRIVAL], place + 8)

@@ -116,8 +116,7 @@ class Crew:
 
     def step(self, mode: int, *published: Any) -> int:
         """Step all systems; arguments and result as `compiled.work`: the first action out of range, or DONE."""
-        if self._under_way:  # an interrupt ended the last call early
-            self._finish()
+        self.finish()
         self._published[0], self._under_way = published, True
         found = int(work(*self._lead, mode, int(self._wakes()), *published))
         try:
@@ -131,6 +130,12 @@ class Crew:
             self._last = time.perf_counter()
         self._under_way = False
         return found
+
+    def finish(self) -> None:
+        """Bring the step to its end that an interrupt has left under way, if there is one."""
+        if self._under_way:
+            self._finish()
+            self._under_way = False
 
     def _finish(self) -> None:
         """Do what is left of the step and wait for what others have taken of it."""

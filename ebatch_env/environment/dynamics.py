@@ -29,6 +29,7 @@ from ebatch_env.workloads.compiled import NO_LAW, Law, law_of
 from ebatch_env.workloads.generators import StreamArray, stream_of
 
 SYSTEMS_PER_THREAD = 24  # with fewer systems another thread does not pay
+ROWS_AT_ONCE = 8  # of actions, whose indices are compared with the largest legal ones: enough to fill vectors
 
 
 def _pack(system: System, *, record: bool) -> Machine:
@@ -153,7 +154,7 @@ class Dynamics:
             self._price,
             self._address,
             self._limits,
-            np.tile(self._limits - 1, 8),
+            np.tile(self._limits - 1, ROWS_AT_ONCE),
             self._codes,
             self._masks,
             self._constants,
@@ -193,6 +194,7 @@ class Dynamics:
         machines: Sequence[int] | Int64Array | None = None,
     ) -> None:
         """Begin episodes on given ``traces`` in the systems ``which``, on these machines; None: where each is."""
+        self._crew.finish()
         which = np.asarray(which, np.int64)
         s = self.systems
         counts = np.zeros(which.size, np.int64)
@@ -219,6 +221,7 @@ class Dynamics:
 
         With ``choose`` the machines are drawn first.
         """
+        self._crew.finish()
         self.observation = self.observation.copy()
         self.mask = self.mask.copy()
         drawn = restart(
@@ -254,7 +257,7 @@ class Dynamics:
         Args:
             actions: int64 (E, C), C-contiguous; see `ActionCodec`.
             streams: if `draws_itself`: where new episodes come from.
-            waits: (E,) systems that take no action: with ``streams`` each begins an episode instead, without it stays as it
+            waits: bool (E,), C-contiguous: systems that take no action: with ``streams`` each begins an episode instead, without it stays as it
                 is. Reward 0 for both. None: all act; with ``streams`` systems whose episode is then over begin the next one
                 at once; ``final_observation`` and ``final_mask`` keep what was there at the end, and ``final_mask`` is that
                 of the others now.
@@ -318,6 +321,7 @@ class Dynamics:
         """
         if not self._records:
             raise fail("record", False, "True: these dynamics keep no records to work metrics out of")
+        self._crew.finish()
         s, n, machine = self.systems, int(self.systems.i[e, k.REQUESTS]), self.playing(e)
         return episode_metrics(
             machine.table,

@@ -79,12 +79,27 @@ def _stop(tasks: list[Any]) -> None:
     """
     import ray
 
-    for force, patience_s in ((False, 0.0), (True, PATIENCE_S)):
-        if tasks:
-            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=patience_s)
-        for task in tasks:
+    def cancel(left: list[Any], force: bool) -> None:
+        for task in left:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(task, force=force)
+
+    try:
+        tasks = _not_done(tasks, 0.0)
+        cancel(tasks, force=False)
+        tasks = _not_done(tasks, PATIENCE_S)
+    finally:  # a second interrupt is in a hurry
+        cancel(tasks, force=True)
+
+
+def _not_done(tasks: list[Any], patience_s: float) -> list[Any]:
+    """Those of ``tasks`` that are not done after that time."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError):
+        if tasks:
+            return list(ray.wait(tasks, num_returns=len(tasks), timeout=patience_s)[1])
+    return tasks
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from ebatch_env.workloads.generators import (
     uniform,
 )
 from ebatch_env.workloads.lengths import TWO_53, Fixed, Geometric, Table, Uniform, look_up
-from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, first_stretch, next_arrival
+from ebatch_env.workloads.modulated import MMPP, Diurnal, Stretch, diurnal, first_stretch, next_arrival
 from ebatch_env.workloads.workload import Workload, built_in
 
 ALL_AT_ONCE, POISSON, MODULATED, DAILY = range(4)
@@ -59,7 +59,9 @@ class Law(NamedTuple):
         return 1 + BLOCKS * int(self.settings[BLOCK])
 
 
-NO_LAW = Law(np.zeros(N_SETTINGS), np.ones(1), np.ones(1, np.int32), np.ones(1, np.uint64), np.zeros(1, np.int32))
+NO_LAW = Law(
+    np.zeros(N_SETTINGS), np.ones(1), np.ones(1, np.int32), np.full(1, 1 << 53, np.uint64), np.zeros(1, np.int32)
+)
 
 
 def law_of(
@@ -93,50 +95,64 @@ def law_of(
     return Law(settings, rates, *lengths.tables)
 
 
+class Arriving(NamedTuple):
+    """What `_place` steps through: an MMPP's stretch and draws, or times that are in the row already."""
+
+    stretch: Stretch
+    draws: FloatArray
+    rate_pair: tuple[float, float]
+    sojourns: tuple[float, float]
+    modulated: bool
+    rate: float  # 1/s
+    patience: float  # s
+
+
 @njit(**INLINED)
-def _place(i, arrivals, arrival, deadline, length):
-    """Put request i in the rows, and go on to the arrival after it: ``arrivals`` is what `_fill` steps through."""
-    stretch, draws, rate_pair, sojourns, modulated, rate, patience = arrivals
-    if modulated:
-        stretch = next_arrival(i, stretch, draws, rate_pair, sojourns)
-        t = stretch[0] / rate
+def _place(i, arriving, arrival, deadline):
+    """Put request i's times in the rows, and go on to the arrival after it."""
+    stretch = arriving.stretch
+    if arriving.modulated:
+        stretch = next_arrival(i, stretch, arriving.draws, arriving.rate_pair, arriving.sojourns)
+        t = stretch[0] / arriving.rate
     else:
-        t = arrival[i] / rate
+        t = arrival[i] / arriving.rate
     arrival[i] = t
-    deadline[i] = t + patience
-    return stretch, draws, rate_pair, sojourns, modulated, rate, patience
+    deadline[i] = t + arriving.patience
+    return Arriving(
+        stretch, arriving.draws, arriving.rate_pair, arriving.sojourns, arriving.modulated, arriving.rate, arriving.patience
+    )  # fmt: skip
 
 
 @njit(**INLINED)
-def _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length):
+def _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length):
     """Draw the lengths and finish the rows; returns whether there were draws enough, and the next state.
 
     Times depend on each other, and so do random numbers: side by side they take no longer than either alone.
     """
-    i = 0
+    drawn = 0
     if constant > 0:
-        while i < n:
-            length[i] = constant
-            arrivals = _place(i, arrivals, arrival, deadline, length)
-            i += 1
+        length[:n] = constant
     elif is_pcg64(state):
         states = four(state)
-        while i + 4 <= n:
+        while drawn + 4 <= n:
             for k in range(4):
-                arrivals = _place(i + k, arrivals, arrival, deadline, length)
-            length[i] = look_up(top_bits(states[0]), values, steps, guide)
-            length[i + 1] = look_up(top_bits(states[1]), values, steps, guide)
-            length[i + 2] = look_up(top_bits(states[2]), values, steps, guide)
-            length[i + 3] = look_up(top_bits(states[3]), values, steps, guide)
+                arriving = _place(drawn + k, arriving, arrival, deadline)
+            length[drawn] = look_up(top_bits(states[0]), values, steps, guide)
+            length[drawn + 1] = look_up(top_bits(states[1]), values, steps, guide)
+            length[drawn + 2] = look_up(top_bits(states[2]), values, steps, guide)
+            length[drawn + 3] = look_up(top_bits(states[3]), values, steps, guide)
             state = after_four(states, state)
             states = four_on(states)
-            i += 4
-    while i < n:
-        chance, state = uniform(stream, state)
-        length[i] = look_up(np.uint64(chance * TWO_53), values, steps, guide)
-        arrivals = _place(i, arrivals, arrival, deadline, length)
-        i += 1
-    return not arrivals[4] or arrivals[0][5] < arrivals[1].size, state
+            drawn += 4
+    for i in range(drawn, n):
+        arriving = _place(i, arriving, arrival, deadline)
+    enough = not arriving.modulated or arriving.stretch[5] < arriving.draws.size
+    # Other generators move on with each draw: nothing is drawn in vain.
+    if enough and constant == 0:
+        for i in range(drawn, n):
+            chance, state = uniform(stream, state)
+            length[i] = look_up(np.uint64(chance * TWO_53), values, steps, guide)
+    return enough, state
 
 
 @njit(**INLINED)
@@ -162,8 +178,8 @@ def draw(n, stream, settings, rates, values, steps, guide, draws, arrival, deadl
             state = exponentials(stream, state, draws[drawn:size])
             drawn = size
             stretch = first_stretch(draws[:size], n, settings[THRESHOLD], rate_pair, sojourns)
-            arrivals = (stretch, draws[:size], rate_pair, sojourns, True, rate, patience)
-            enough, after = _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length)
+            arriving = Arriving(stretch, draws[:size], rate_pair, sojourns, True, rate, patience)
+            enough, after = _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length)
             if enough:
                 state = after
                 break
@@ -181,8 +197,8 @@ def draw(n, stream, settings, rates, values, steps, guide, draws, arrival, deadl
         else:
             times[:] = 0.0
         stretch = (0.0, 0.0, 1.0, 1.0, False, 0)
-        arrivals = (stretch, draws[:n], rate_pair, sojourns, False, rate, patience)
-        enough, state = _fill(n, stream, state, arrivals, constant, values, steps, guide, arrival, deadline, length)
+        arriving = Arriving(stretch, draws[:n], rate_pair, sojourns, False, rate, patience)
+        enough, state = _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length)
     close_stream(stream, state)
     if not enough:
         return NO_SOJOURNS

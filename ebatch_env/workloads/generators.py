@@ -237,9 +237,9 @@ def after_four(states, state):
 
 
 @njit(**INLINED)
-def top_bits(half):
+def top_bits(state):
     """2**53 times the number in [0, 1) that a state (low, high) of `four` makes: a uint64."""
-    return _output(half[0], half[1]) >> np.uint64(11)
+    return _output(state[0], state[1]) >> np.uint64(11)
 
 
 @njit(**INLINED)
@@ -260,7 +260,7 @@ def exponentials(stream, state, out):
                 out[i + 3] = z
                 state = after_four(states, state)
                 states = four_on(states)
-            else:  # one time in sixteen
+            else:  # one time in twelve
                 for place in range(i, i + 4):
                     out[place], state = exponential(stream, state)
                 states = four(state)

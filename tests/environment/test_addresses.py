@@ -37,11 +37,16 @@ def test_what_is_unpacked_is_what_was_packed():
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros(5, np.int32), np.zeros((5, 1), np.int64), np.zeros(10, np.int64)[::2]],
-    ids=["another type", "another number of dimensions", "with gaps"],
+    [
+        np.zeros(5, np.int32),
+        np.zeros((5, 1), np.int64),
+        np.zeros(10, np.int64)[::2],
+        np.frombuffer(bytes(40), np.int64),
+    ],
+    ids=["another type", "another number of dimensions", "with gaps", "read-only"],
 )
 def test_another_kind_of_array_is_refused(wrong):
-    with pytest.raises(TypeError, match=r"array 0 must be C-contiguous, int64 with 1 dimensions, got"):
+    with pytest.raises(TypeError, match=r"array 0 must be C-contiguous and writeable, int64 with 1 dimensions, got"):
         pack(KINDS, (wrong, *arrays()[1:]))
 
 

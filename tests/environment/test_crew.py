@@ -171,8 +171,9 @@ def test_a_helper_does_its_share(monkeypatch):
     env.close()
 
 
+@pytest.mark.parametrize("then", ["step", "reset"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
+def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads, then):
     monkeypatch.setattr(crew, "WORTH_WAKING", 1)
     env, twin = (EBatchVectorEnv(64, threads=threads, autoreset_mode="SameStep", **KEYWORDS) for _ in range(2))
     env.reset(seed=7)
@@ -194,6 +195,8 @@ def test_an_interrupted_step_comes_to_its_end(monkeypatch, threads):
         env.step(actions[0])
     monkeypatch.undo()
     twin.step(actions[0])
+    if then == "reset":
+        assert_same(env.reset(seed=3)[:1], twin.reset(seed=3)[:1])
     for row in actions[1:]:
         np.testing.assert_array_equal(env.step(row)[0], twin.step(row)[0])
 

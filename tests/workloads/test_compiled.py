@@ -67,6 +67,23 @@ def test_same_draws_as_numpy(workload: Workload, load: tuple[float, float], bits
     assert ours.random() == theirs.random()
 
 
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.Philox])
+@pytest.mark.parametrize("lengths", [Empirical("translation"), Fixed(3)], ids=repr)
+def test_more_sojourns_are_drawn_where_the_first_do_not_suffice(lengths, bits, monkeypatch) -> None:
+    monkeypatch.setattr(MMPP, "block", lambda self, n: 1)
+    workload = Workload(lengths, MMPP())
+    ours, theirs = np.random.Generator(bits(5)), np.random.Generator(bits(5))
+    law = law_of(workload, requests=REQUESTS, load=(0.8, 0.8), throughput_rps=1.0, deadline_s=0.5)
+    assert law is not None
+    rows = Rows(law, ours)
+    for _ in range(50):
+        trace = workload.sample(theirs, REQUESTS, 0.8, 0.5)
+        assert rows.draw() == DRAWN
+        np.testing.assert_array_equal(rows.arrival[:REQUESTS], trace.arrival_s)
+        np.testing.assert_array_equal(rows.length[:REQUESTS], trace.length)
+        assert ours.random() == theirs.random()
+
+
 def test_no_deadline_is_infinite() -> None:
     law = law_of(WORKLOADS[0], requests=REQUESTS, load=(1.0, 1.0), throughput_rps=1.0, deadline_s=None)
     assert law is not None

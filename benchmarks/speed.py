@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="ebatch bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, and rougher")
     options = parser.parse_args(arguments)
     # A quiet moment is rarer for two threads than for one: the short measurements are repeated often.
     part, often, repeats = (10, 4, 2) if options.quick else (1, 30, 9)

@@ -31,19 +31,18 @@ ROUNDING = 1e-12  # relative
 
 @njit(**COMPILED)
 def play_one(
-    plans, f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins, scratch, marks, times, passes
+    e, plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times,
+    passes, taken,
 ):  # fmt: skip
-    """One system's decisions, (steps, 5), until its episode is over. Returns how many it took."""
-    taken = 0
-    for step in range(plans.shape[0]):
-        if i[k.SERVED] + i[k.SHED] < i[k.REQUESTS]:
+    """System e's decisions, ``plans`` (E, steps, 5), until its episode is over; ``taken`` (E,) counts them."""
+    for step in range(plans.shape[1]):
+        if i[e, k.SERVED] + i[e, k.SHED] < i[e, k.REQUESTS]:
             k.decide(
-                plans[step], f, i, lanes, rf, ri, links, bits, levels, hist, layers, step_s, step_j, alone, machine, bins,
-                scratch, marks, times, passes,
+                plans[e, step], f[e], i[e], lanes[e], rf[e], ri[e], links[e], bits[e], levels, hist[e], layers, step_s, step_j,
+                alone, machine, bins, scratch[e], marks[e], times[e], passes[e],
             )  # fmt: skip
-            k.settle(f, i)
-            taken += 1
-    return taken
+            k.settle(f[e], i[e])
+            taken[e] += 1
 
 
 def _everything(dynamics: Dynamics, n: int) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
@@ -65,26 +64,26 @@ def _everything(dynamics: Dynamics, n: int) -> tuple[list[Any], tuple[Any, ...],
 
 @cuda.jit
 def play_gpu(
-    plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times, passes,
-    taken,
+    plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times,
+    passes, taken,
 ):  # fmt: skip
     e = cuda.grid(1)
-    if e < f.shape[0]:
-        taken[e] = play_one(
-            plans[e], f[e], i[e], lanes[e], rf[e], ri[e], links[e], bits[e], levels, hist[e], layers, step_s, step_j, alone,
-            machine, bins, scratch[e], marks[e], times[e], passes[e],
+    if e < taken.size:
+        play_one(
+            e, plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times,
+            passes, taken,
         )  # fmt: skip
 
 
 @njit(nogil=True)
 def play_cpu(
-    plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times, passes,
-    taken,
+    plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times,
+    passes, taken,
 ):  # fmt: skip
-    for e in range(f.shape[0]):
-        taken[e] = play_one(
-            plans[e], f[e], i[e], lanes[e], rf[e], ri[e], links[e], bits[e], levels, hist[e], layers, step_s, step_j, alone,
-            machine, bins, scratch[e], marks[e], times[e], passes[e],
+    for e in range(taken.size):
+        play_one(
+            e, plans, f, i, lanes, rf, ri, links, bits, hist, levels, layers, step_s, step_j, alone, machine, bins, scratch, marks, times,
+            passes, taken,
         )  # fmt: skip
 
 
@@ -123,10 +122,10 @@ def main() -> int:
     plans, taken = random_plans(system, n, options.steps), np.zeros(n, np.int64)
 
     fixed = [cuda.to_device(array) for array in (*shared, *scratch)]
-    device_plans, device_taken = cuda.to_device(plans), cuda.to_device(taken)
+    device_plans = cuda.to_device(plans)
     seconds, state = [], []
     for _ in range(1 + REPEATS):  # the first time it is compiled
-        state = [cuda.to_device(array) for array in own]
+        state, device_taken = [cuda.to_device(array) for array in own], cuda.to_device(taken)
         cuda.synchronize()
         start = time.perf_counter()
         play_gpu[(n + THREADS - 1) // THREADS, THREADS](device_plans, *state, *fixed, device_taken)

@@ -49,11 +49,7 @@ ARRAYS = (
     *((int32, 2), (uint64, 2), (int64, 1), (int64, 2), (int8, 1)),  # links_, bitss, levels, hists, bins
     *((float64, 2), (float64, 3), (float64, 3), (float64, 2), (float64, 2)),  # machine, layers, step_s, step_j, alone
     *((float64, 2), (float64, 2), (float32, 3), (float64, 2)),  # track, scales, forms, price
-    *(
-        (int64, 2),
-        (int64, 1),
-        (int64, 1),
-    ),  # address, limits, most: the largest legal indices of several rows of actions
+    *((int64, 2), (int64, 1)),  # address, most: the largest legal indices of ROWS_AT_ONCE rows of actions
     *((int64, 2), (int8, 3), (float32, 2)),  # codes, masks, constants
     *((float64, 2), (float64, 1), (int32, 1), (uint64, 1), (int32, 1)),  # settings, rates, values, steps, guide
     *((float32, 2), (int8, 2)),  # final_observation, final_mask
@@ -61,6 +57,7 @@ ARRAYS = (
     *((int64, 1), (float64, 1), (uint8, 2)),  # plan, draws, flags
 )
 unpack = unpacker(ARRAYS)
+ROWS_AT_ONCE = 8  # of actions that are checked: enough to fill vectors
 QUEUE_AHEAD = 64  # waiting requests whose memory is asked for ahead
 LOOKS = 100_000  # of a caller for what others are about to finish
 # A thread takes one of so many parts of what is left of a share, so that there is something left to take over and nobody
@@ -162,11 +159,12 @@ def _wait_for_work(control, mine, end, patience):
 
 @njit(**INLINED)
 def _publish(
-    control, threads, mode, waits, actions, limits, most, streams, observation, reward, terms, ended, mask
+    control, threads, mode, waits, actions, most, streams, observation, reward, terms, ended, mask
 ):  # fmt: skip
     """Put a step up for all threads, or return the first system with an action out of range; DONE: there is none."""
     n = waits.size
-    indices = int64_row(actions.ctypes.data, n * limits.size)
+    columns = most.size // ROWS_AT_ONCE
+    indices = int64_row(actions.ctypes.data, n * columns)
     outside = np.int64(0)  # the sign is set if an index is out of range
     for first in range(0, indices.size, most.size):  # several rows at a time, so that they are compared as vectors
         rows = indices[first : first + most.size]
@@ -174,8 +172,8 @@ def _publish(
             outside |= rows[place] | (most[place] - rows[place])
     if outside < 0:
         for e in range(n):
-            for column in range(limits.size):
-                if not waits[e] and not 0 <= actions[e, column] < limits[column]:
+            for column in range(columns):
+                if not waits[e] and not 0 <= actions[e, column] <= most[column]:
                     return e
     control[MODE], control[DIRECTION] = mode, 1 if control[DIRECTION] < 0 else -1
     control[WAITS], control[ACTIONS], control[STREAMS] = waits.ctypes.data, actions.ctypes.data, streams.ctypes.data
@@ -262,12 +260,12 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             return END
         (
             on, fs, is_, lanes_, rfs, ris, links_, bitss, levels, hists, bins, machine, layers, step_s, step_j, alone,
-            track, scales, forms, price, address, limits, most, codes, masks, constants, settings, rates, values, steps, guide,
+            track, scales, forms, price, address, most, codes, masks, constants, settings, rates, values, steps, guide,
             final_observation, final_mask, scratch, marks, times, passes, plan, draws, flags,
         ) = unpack(arrays)  # fmt: skip
         if mode != UNDER_WAY:
             wrong = _publish(
-                control, threads, mode, waits, actions, limits, most, streams, observation, reward, terms, ended, mask
+                control, threads, mode, waits, actions, most, streams, observation, reward, terms, ended, mask
             )  # fmt: skip
             if wrong >= 0:
                 return wrong
@@ -295,7 +293,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
                 low, high = begin + end - high, begin + end - low
             todo = control[MODE]
             waits = boolean_row(control[WAITS], n)
-            actions = int64_table(control[ACTIONS], n, limits.size)
+            actions = int64_table(control[ACTIONS], n, most.size // ROWS_AT_ONCE)
             streams = uint64_table(control[STREAMS], n, 4)
             observation = float32_table(control[OBSERVATION], n, constants.shape[1])
             reward = float64_row(control[REWARD], n)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebatch_env.environment.actions import MaskArray
-from ebatch_env.environment.compiled import AT_ONCE, BEGIN, LEAVE, PLAY, restart
+from ebatch_env.environment.compiled import AT_ONCE, BEGIN, LEAVE, PLAY, ROWS_AT_ONCE, restart
 from ebatch_env.environment.crew import Crew
 from ebatch_env.environment.fleet import AnySystem
 from ebatch_env.environment.observing import GAIN, N_STATE
@@ -29,7 +29,6 @@ from ebatch_env.workloads.compiled import NO_LAW, Law, law_of
 from ebatch_env.workloads.generators import StreamArray, stream_of
 
 SYSTEMS_PER_THREAD = 24  # with fewer systems another thread does not pay
-ROWS_AT_ONCE = 8  # of actions, whose indices are compared with the largest legal ones: enough to fill vectors
 
 
 def _pack(system: System, *, record: bool) -> Machine:
@@ -153,7 +152,6 @@ class Dynamics:
             self._forms,
             self._price,
             self._address,
-            self._limits,
             np.tile(self._limits - 1, ROWS_AT_ONCE),
             self._codes,
             self._masks,
@@ -175,6 +173,7 @@ class Dynamics:
 
         ``machine`` is the number of the one they are played on; None: each draws it too, before the work.
         """
+        self._crew.finish()
         which = np.asarray(which, np.int64)
         if self.draws_itself and isinstance(rngs, Streams):
             if machine is not None:
@@ -221,7 +220,6 @@ class Dynamics:
 
         With ``choose`` the machines are drawn first.
         """
-        self._crew.finish()
         self.observation = self.observation.copy()
         self.mask = self.mask.copy()
         drawn = restart(

@@ -29,7 +29,7 @@ from ebatch_env.workloads.generators import (
     uniform,
 )
 from ebatch_env.workloads.lengths import TWO_53, Fixed, Geometric, Table, Uniform, look_up
-from ebatch_env.workloads.modulated import MMPP, Diurnal, Stretch, diurnal, first_stretch, next_arrival
+from ebatch_env.workloads.modulated import MMPP, Diurnal, diurnal, first_stretch, next_arrival
 from ebatch_env.workloads.workload import Workload, built_in
 
 ALL_AT_ONCE, POISSON, MODULATED, DAILY = range(4)
@@ -96,9 +96,8 @@ def law_of(
 
 
 class Arriving(NamedTuple):
-    """What `_place` steps through: an MMPP's stretch and draws, or times that are in the row already."""
+    """What `_place` works out times from: an MMPP's draws, or times that are in the row already."""
 
-    stretch: Stretch
     draws: FloatArray
     rate_pair: tuple[float, float]
     sojourns: tuple[float, float]
@@ -108,9 +107,8 @@ class Arriving(NamedTuple):
 
 
 @njit(**INLINED)
-def _place(i, arriving, arrival, deadline):
-    """Put request i's times in the rows, and go on to the arrival after it."""
-    stretch = arriving.stretch
+def _place(i, stretch, arriving, arrival, deadline):
+    """Put request i's times in the rows. Returns the stretch that the next arrival goes on from."""
     if arriving.modulated:
         stretch = next_arrival(i, stretch, arriving.draws, arriving.rate_pair, arriving.sojourns)
         t = stretch[0] / arriving.rate
@@ -118,13 +116,11 @@ def _place(i, arriving, arrival, deadline):
         t = arrival[i] / arriving.rate
     arrival[i] = t
     deadline[i] = t + arriving.patience
-    return Arriving(
-        stretch, arriving.draws, arriving.rate_pair, arriving.sojourns, arriving.modulated, arriving.rate, arriving.patience
-    )  # fmt: skip
+    return stretch
 
 
 @njit(**INLINED)
-def _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length):
+def _fill(n, stream, state, stretch, arriving, constant, values, steps, guide, arrival, deadline, length):
     """Draw the lengths and finish the rows; returns whether there were draws enough, and the next state.
 
     Times depend on each other, and so do random numbers: side by side they take no longer than either alone.
@@ -136,7 +132,7 @@ def _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, d
         states = four(state)
         while drawn + 4 <= n:
             for k in range(4):
-                arriving = _place(drawn + k, arriving, arrival, deadline)
+                stretch = _place(drawn + k, stretch, arriving, arrival, deadline)
             length[drawn] = look_up(top_bits(states[0]), values, steps, guide)
             length[drawn + 1] = look_up(top_bits(states[1]), values, steps, guide)
             length[drawn + 2] = look_up(top_bits(states[2]), values, steps, guide)
@@ -145,8 +141,8 @@ def _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, d
             states = four_on(states)
             drawn += 4
     for i in range(drawn, n):
-        arriving = _place(i, arriving, arrival, deadline)
-    enough = not arriving.modulated or arriving.stretch[5] < arriving.draws.size
+        stretch = _place(i, stretch, arriving, arrival, deadline)
+    enough = not arriving.modulated or stretch[5] < arriving.draws.size
     # Other generators move on with each draw: nothing is drawn in vain.
     if enough and constant == 0:
         for i in range(drawn, n):
@@ -178,8 +174,10 @@ def draw(n, stream, settings, rates, values, steps, guide, draws, arrival, deadl
             state = exponentials(stream, state, draws[drawn:size])
             drawn = size
             stretch = first_stretch(draws[:size], n, settings[THRESHOLD], rate_pair, sojourns)
-            arriving = Arriving(stretch, draws[:size], rate_pair, sojourns, True, rate, patience)
-            enough, after = _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length)
+            arriving = Arriving(draws[:size], rate_pair, sojourns, True, rate, patience)
+            enough, after = _fill(
+                n, stream, state, stretch, arriving, constant, values, steps, guide, arrival, deadline, length
+            )  # fmt: skip
             if enough:
                 state = after
                 break
@@ -197,8 +195,10 @@ def draw(n, stream, settings, rates, values, steps, guide, draws, arrival, deadl
         else:
             times[:] = 0.0
         stretch = (0.0, 0.0, 1.0, 1.0, False, 0)
-        arriving = Arriving(stretch, draws[:n], rate_pair, sojourns, False, rate, patience)
-        enough, state = _fill(n, stream, state, arriving, constant, values, steps, guide, arrival, deadline, length)
+        arriving = Arriving(draws[:n], rate_pair, sojourns, False, rate, patience)
+        enough, state = _fill(
+            n, stream, state, stretch, arriving, constant, values, steps, guide, arrival, deadline, length
+        )  # fmt: skip
     close_stream(stream, state)
     if not enough:
         return NO_SOJOURNS

@@ -153,26 +153,26 @@ def _output(low, high):
 
 
 @njit(**INLINED)
+def is_pcg64(state):
+    """Whether it is a PCG64's state: its increment is odd. Not read from the stream, so that loops ask once."""
+    return state[2] != np.uint64(0)
+
+
+@njit(**INLINED)
 def _next_uint64(stream, state):
-    if state[2] == np.uint64(0):  # no PCG64: an increment is odd; not read from `stream`, so that loops ask once
+    if not is_pcg64(state):
         return _call_uint64(stream[NEXT_UINT64], stream[STATE]), state
     low, high = _advance(state[0], state[1], state[2], state[3])
     return _output(low, high), (low, high, state[2], state[3])
 
 
 @njit(**INLINED)
-def _fraction(bits):
-    """53 bits as a number in [0, 1)."""
-    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@njit(**INLINED)
 def uniform(stream, state):
     """``Generator.random()`` and the next state."""
-    if state[2] == np.uint64(0):
+    if not is_pcg64(state):
         return _call_double(stream[NEXT_DOUBLE], stream[STATE]), state
     bits, state = _next_uint64(stream, state)
-    return _fraction(bits), state
+    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0), state
 
 
 @njit(**INLINED)
@@ -200,13 +200,7 @@ def exponential(stream, state):
             return x, state
 
 
-# --- four draws at a time: a state depends on the one before, and the product takes longer than all the rest ------------
-@njit(**INLINED)
-def is_pcg64(state):
-    """Whether `four` and `four_on` may be used."""
-    return state[2] != np.uint64(0)
-
-
+# --- four draws of a PCG64 at a time: a state depends on the one before, and the product takes longer than the rest -----
 @njit(**INLINED)
 def four(state):
     """PCG64's next four states, (low, high) each, and what `four_on` adds to them."""

@@ -14,10 +14,10 @@ import numpy as np
 from numba import njit
 
 from ebatch_env.errors import FloatArray, check_array, check_number, fail
+from ebatch_env.workloads.generators import INLINED
 
 # As in the kernel: nothing is allocated, and slices cost nothing.
 COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
 
 Stretch = tuple[float, float, float, float, bool, int]
 """Where an MMPP stands: last arrival, the state's end, its rate, 1 / rate, whether it is a burst, draws used."""

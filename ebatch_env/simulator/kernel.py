@@ -12,12 +12,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, clear, count, fill_range, known, lowest, prefetch
+from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, count, fill_range, known, lowest, prefetch
 from ebatch_env.simulator.layout import *
 from ebatch_env.simulator.waiting import (
     arrive,
     arrive_apart,
     enter,
+    link_lengths,
     oldest,
     order_by_deadline,
     places,
@@ -32,21 +33,18 @@ def begin(n, f, i, lanes, rf, ri, links, bits, levels, hist, layers, machine, bi
 
     The clock then jumps to the first arrival.
     """
-    at, flags = places(lanes, ri, links, bits, levels), np.int64(machine[FLAGS])
+    at, flags = places(lanes, ri, levels), np.int64(machine[FLAGS])
     f[:] = 0.0
     i[:] = 0
     bits[:] = ZERO
     if (flags & ORDERED) != 0:
-        for length in range(at.lasts - at.firsts):
-            links[at.firsts + length] = -1
-            links[at.lasts + length] = at.firsts + length
+        link_lengths(n, at, ri, links)
     lanes[REQUEST, :] = -1
     lanes[LEFT, :] = 0
     lanes[TOTAL, :] = 0
     i[REQUESTS] = n
     rf[ARRIVAL, n] = np.nan
     fill_range(bits, at.free, 0, lanes.shape[1])
-    fill_range(bits, at.unresolved, 0, n)
     f[READY] = layers[LOAD_S, 0]
     f[SWEPT] = -np.inf
     due, disorder = 0, 0
@@ -105,7 +103,7 @@ def decide(
 
     Returns RAN, HELD or EMPTIED.
     """
-    at, flags = places(lanes, ri, links, bits, levels), np.int64(machine[FLAGS])
+    at, flags = places(lanes, ri, levels), np.int64(machine[FLAGS])
     i[DECISIONS] += 1
     i[LAST_SHED] = 0
     if plan[PLAN_SHED] > 0 and i[HAS_DEADLINES] > 0:
@@ -136,7 +134,7 @@ def decide(
     f[STEP_ENERGY] += static_j
     f[STATIC_J] += static_j
     if i[HAS_DEADLINES] > 0:
-        sweep_deadlines(at, f, i, rf, ri, bits)
+        sweep_deadlines(at, f, i, lanes, rf, ri, bits)
     _skip_idle(at, flags, f, i, rf, ri, links, bits, levels, machine, bins)
     i[OLDEST] = oldest(i, bits, at.waiting) if i[WAITING] > 0 else -1
     return result
@@ -318,10 +316,9 @@ def _run_round(
         r = known(done[k])
         completion = times[known(done_at[k])] if notifies else b
         early += completion - t
-        # Deadlines that pass from here on are counted by `sweep_deadlines`, which sees who is unresolved by then.
+        # Deadlines that pass from here on are counted by `sweep_deadlines`, which sees who waits or runs by then.
         deadline = rf[DEADLINE, r]
         missed += (deadline > swept) & (deadline < completion)
-        clear(bits, at.unresolved, r)
         if record:
             rf[COMPLETION, r] = completion
 

@@ -7,10 +7,9 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
     lanes  int32   (3, B)      request in the lane (-1: free), steps left and length (0 in a free lane)
     rf     float64 (4, R+8)    arrival (NaN behind the last request), deadline, completion, start
     ri     int32   (3, R+8)    length, lane, deadline order
-    links  int32   (R+8+2L+2,) lists of the waiting requests of each length: the next one behind each request (-1: none);
-                               the first one of each length 0..L (-1: none); the last one, or where the first would be
-    bits   uint64              64-ary tree over the lengths that wait; W words of free lanes; requests that wait; requests
-                               that are neither complete nor shed
+    links  int32   (R+8+L+1,)  requests of each length: the next one behind each request; the first one of each length 0..L
+                               that waits or will arrive; R: none
+    bits   uint64              64-ary tree over the lengths that wait; W words of free lanes; requests that wait
     hist   int64   (B+1,)      time-steps of layer 0 run with a lanes active
 
 and shared, read-only: ``machine`` (N_MACHINE scalars), ``layers`` (5, n), ``step_s`` (n+1, B+1), row n being the sum over layers

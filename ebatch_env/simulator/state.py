@@ -103,7 +103,7 @@ class Systems:
     lanes: npt.NDArray[np.int32]  # (E, 3, B)
     rf: FloatArray  # (E, 4, R + PADDING)
     ri: npt.NDArray[np.int32]  # (E, 3, R + PADDING)
-    links: npt.NDArray[np.int32]  # (E, R + PADDING + 2 (L+1))
+    links: npt.NDArray[np.int32]  # (E, R + PADDING + L+1)
     bits: npt.NDArray[np.uint64]  # (E, W)
     hist: Int64Array  # (E, B+1)
     levels: Int64Array  # shared
@@ -118,7 +118,7 @@ class Systems:
         ``mix_edges``, shape (7,), are the upper ends of the first seven bins of queue lengths; None: one bin.
         """
         levels = k.tree_levels(max_length + 1)
-        words = int(levels[-1]) + (lanes + 63) // 64 + 2 * ((requests + 63) // 64)
+        words = int(levels[-1]) + (lanes + 63) // 64 + (requests + 63) // 64
         edges = np.full(k.MIX_BINS - 1, max_length) if mix_edges is None else np.asarray(mix_edges)
         f, i, lanes_, bits, rf, ri, links, hist = _together(
             ((systems, k.N_F), np.float64),
@@ -127,7 +127,7 @@ class Systems:
             ((systems, words), np.uint64),
             ((systems, 4, requests + PADDING), np.float64),
             ((systems, 3, requests + PADDING), np.int32),
-            ((systems, requests + PADDING + 2 * (max_length + 1)), np.int32),
+            ((systems, requests + PADDING + max_length + 1), np.int32),
             ((systems, lanes + 1), np.int64),
         )
         return cls(
@@ -165,7 +165,7 @@ class Systems:
     @property
     def max_length(self) -> int:
         """The longest sequence there is room for."""
-        return int(self.links.shape[1] - self.ri.shape[2]) // 2 - 1
+        return int(self.links.shape[1] - self.ri.shape[2]) - 1
 
     def begin(self, e: int, trace: RequestTrace, machine: Machine) -> None:
         """Start system ``e`` on ``trace``."""

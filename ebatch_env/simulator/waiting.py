@@ -1,9 +1,10 @@
 """Requests on their way into the lanes: arrivals, the queue and its orders, shedding, deadlines.
 
-Waiting requests are bits, in order of arrival. If another order than that is possible, those of one length also form a
-list; whatever the order of service, the next request is the first of some list. Only shedding, and only if the deadlines
-are not in the order of arrival, takes requests from inside a list; it leaves them linked, and they are passed over when
-their turn comes.
+Waiting requests are bits, in order of arrival. If another order than that is possible, the requests of one length also
+form a list, linked when the episode begins: it starts with the first one that still waits or, if none does, with the next
+to arrive. Whatever the order of service, the next request is the first of some list. Only shedding, and only if the
+deadlines are not in the order of arrival, takes requests from inside a list; it leaves them linked, and they are passed
+over when their turn comes.
 
 Counters of requests by length bin share a word while requests come or go: eight times 8 bits in a register, where the
 next addition need not wait for the last one to have reached memory.
@@ -41,28 +42,28 @@ PACKED = 255  # the most that a counter of 8 bits takes
 
 
 class Places(NamedTuple):
-    """Where parts of ``bits`` and ``links`` begin: sets, and the first and the last places of the lists by length."""
+    """Where parts of ``bits`` and ``links`` begin: two sets, and the first places of the lists by length."""
 
     free: int  # lanes
     waiting: int  # requests
-    unresolved: int
     firsts: int
-    lasts: int
 
 
 @njit(**INLINED)
-def places(lanes, ri, links, bits, levels):
+def places(lanes, ri, levels):
     """`Places` of a system."""
     free = levels[levels.size - 1]
-    waiting = free + ((lanes.shape[1] + 63) >> 6)
-    firsts = ri.shape[1]
-    return Places(
-        known(free),
-        known(waiting),
-        known((bits.size + waiting) >> 1),
-        known(firsts),
-        known((links.size + firsts) >> 1),
-    )
+    return Places(known(free), known(free + ((lanes.shape[1] + 63) >> 6)), known(ri.shape[1]))
+
+
+@njit(**COMPILED)
+def link_lengths(n, at, ri, links):
+    """Link the ``n`` requests of an episode by length; ``n`` itself, which never arrives, ends each list."""
+    links[at.firsts :] = n
+    for r in range(n - 1, -1, -1):
+        first = known(at.firsts + ri[LENGTH, known(r)])
+        links[known(r)] = links[first]
+        links[first] = r
 
 
 @njit(**INLINED)
@@ -94,10 +95,6 @@ def arrive(until, origin, at, flags, f, i, rf, ri, links, bits, levels, bins):
             after += arrival - origin
             counts += ONE << np.uint64(bins[length])
             if ordered:
-                place = known(at.lasts + length)
-                links[known(links[place])] = r
-                links[known(r)] = -1
-                links[place] = r
                 tree_add(bits, levels, length)
             r += 1
             arrival = rf[ARRIVAL, known(r)]
@@ -115,24 +112,18 @@ arrive_apart = njit(**COMPILED)(arrive.py_func)
 
 
 @njit(**INLINED)
-def _unlink(r, length, stale, at, links, bits, levels):
+def _unlink(r, length, stale, arrived, at, links, bits, levels):
     """Take the first request of a length's list, ``r``, off it; requests shed behind it go with it.
 
     ``stale`` says whether there may be such: not if deadlines are in the order of arrival, since then shedding takes
-    the first ones of each length.
+    the first ones of each length. ``arrived`` is the number of requests that have.
     """
     later = np.int64(links[known(r)])
-    # Not `later < 0`: what is chosen next depends on this, and ``r`` is further away than the end of the list.
-    empty = links[known(at.lasts + length)] == r
     if stale:
-        while later >= 0 and bit(bits, at.waiting, later) == 0:
+        while later < arrived and bit(bits, at.waiting, later) == 0:
             later = np.int64(links[known(later)])
-        empty = later < 0
     links[known(at.firsts + length)] = later
-    # The last place of an empty list is its first one. The last place of length 0, which there is not, takes what is
-    # written if it is not empty: a branch would be wrong every third time.
-    links[known(at.lasts + length * empty)] = at.firsts + length
-    tree_remove(bits, levels, length, empty)
+    tree_remove(bits, levels, length, later >= arrived)
 
 
 @njit(**INLINED)
@@ -179,6 +170,7 @@ def enter(
     """
     ordered, record = (flags & ORDERED) != 0, (flags & RECORD) != 0
     stale = (i[DUE_SORTED] == 0) & (i[SHED] > 0)
+    arrived = i[NEXT]
     anchor = ri[LENGTH, oldest(i, bits, at.waiting)] if order == SIMILAR else np.int32(0)
     word = at.free
     words = (lanes.shape[1] + 63) >> 6
@@ -196,7 +188,7 @@ def enter(
             r, length = known(r), known(length)
             clear(bits, at.waiting, r)
             if ordered:
-                _unlink(r, length, stale, at, links, bits, levels)
+                _unlink(r, length, stale, arrived, at, links, bits, levels)
             steps += length
             arrivals += rf[ARRIVAL, r]
             counts += ONE << np.uint64(bins[length])
@@ -260,7 +252,6 @@ def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
             hopeless |= flag & (ZERO - np.uint64(t + alone[length] > deadline))
         if hopeless != ZERO:
             bits[known(at.waiting + word)] &= ~hopeless
-            bits[known(at.unresolved + word)] &= ~hopeless
             dropped += count(hopeless)
             counts = ZERO
             while hopeless != ZERO:
@@ -268,7 +259,7 @@ def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
                 hopeless &= hopeless - ONE
                 length = known(ri[LENGTH, r])
                 if ordered and links[known(at.firsts + length)] == r:
-                    _unlink(r, length, not in_order, at, links, bits, levels)
+                    _unlink(r, length, not in_order, i[NEXT], at, links, bits, levels)
                 steps += length
                 arrivals += rf[ARRIVAL, r]
                 counts += ONE << np.uint64(bins[length])
@@ -287,25 +278,41 @@ def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
 
 
 @njit(**INLINED)
-def sweep_deadlines(at, f, i, rf, ri, bits):
-    """Count the requests whose deadline has passed by now with them neither complete nor shed."""
+def sweep_deadlines(at, f, i, lanes, rf, ri, bits):
+    """Count the requests whose deadline has passed by now with them neither complete nor shed.
+
+    Those wait, are in a lane, or have not even arrived.
+    """
     t = f[CLOCK]
     k = known(i[DUE])
     n = i[REQUESTS]
+    arrived = i[NEXT]
+    request_of = lanes[REQUEST]
     missed, late = 0, 0
     if i[DUE_SORTED] > 0:
         first = k
         while k < n and rf[DEADLINE, known(k)] <= t:
             k += 1
         if k > first:
-            missed = count_range(bits, at.unresolved, first, k)
             late = count_range(bits, at.waiting, first, k)
+            missed = late + max(k - max(first, arrived), 0)
+            first_32, due = np.int32(first), np.uint32(k - first)
+            running = np.int32(0)
+            for lane in range(request_of.size):  # free of branches; a free lane's -1 becomes huge
+                running += np.int32(np.uint32(request_of[lane] - first_32) < due)
+            missed += running
     else:
+        first = k
         while k < n and rf[DEADLINE, known(ri[DUE_ORDER, known(k)])] <= t:
             r = known(ri[DUE_ORDER, known(k)])
             k += 1
-            missed += bit(bits, at.unresolved, r)
             late += bit(bits, at.waiting, r)
+            missed += r >= arrived
+        missed += late
+        if k > first:
+            for lane in range(request_of.size):
+                r = request_of[lane]
+                missed += r >= 0 and f[SWEPT] < rf[DEADLINE, known(r)] <= t
     i[MISSED] += missed
     i[STEP_MISSED] += missed
     i[WAIT_LATE] += late

@@ -126,7 +126,9 @@ class Dynamics:
         packed = [_pack(machine, record=record) for machine in machines]
         self._machines = Machine(*(np.stack(arrays) for arrays in zip(*packed, strict=True)))
         self._track = np.zeros((n, 6))
-        self._scales = np.array([(machine.saturation.latency_s, machine.max_decisions) for machine in machines])
+        self._scales = np.array(
+            [(machine.saturation.latency_s, machine.max_decisions, machine.lanes) for machine in machines]
+        )
         self._forms = np.stack([_forms(machine) for machine in machines])
         self._price = np.stack([machine.cost_per_unit() for machine in machines])
         self._constants = np.stack([machine.constants for machine in machines])

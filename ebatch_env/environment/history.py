@@ -97,7 +97,7 @@ class History:
 
     def _see(self, dynamics: Dynamics) -> None:
         state = dynamics.systems
-        self.f, self.i, self.lanes = state.f[0].copy(), state.i[0].copy(), state.lanes[0].copy()
+        self.f, self.i, self.lanes = state.f[0].copy(), state.i[0].copy(), state.in_lanes(0)
         self.rf, self.ri = state.rf[0], state.ri[0]
         self.clock_s, self.energy_j = float(self.f[k.CLOCK]), float(self.f[k.ENERGY] + self.f[k.STEP_ENERGY])
 

@@ -9,23 +9,23 @@ from numba import njit
 
 from ebatch_env.environment.observations import END_BINS
 from ebatch_env.simulator import kernel as k
-from ebatch_env.simulator.bits import INLINED, ZERO, bit_length, copy_from, known
+from ebatch_env.simulator.bits import INLINED, ZERO, copy_from, known
+from ebatch_env.simulator.vectors import COUNTERS, WORD, doublings, survey
 
 SHORT_WINDOW, LONG_WINDOW = 1.0, 16.0  # reference latencies
 N_STATE = 43  # fields the kernel writes; the machine's constants follow
 
 # Rows of `track`, (E, 6): arrival rate estimates, their weights so far, clock and arrivals when last observed.
 RATE_SHORT, RATE_LONG, WEIGHT_SHORT, WEIGHT_LONG, SEEN_CLOCK, SEEN_ARRIVALS = range(6)
-# Entries of `scales`, (M, 2): the reference latency (s); decisions after which an episode is truncated.
-LATENCY, MAX_DECISIONS = range(2)
+# Entries of `scales`, (M, 3): the reference latency (s); decisions after which an episode is truncated; lanes.
+LATENCY, MAX_DECISIONS, LANES = range(3)
 # Rows of `forms`, (M, 3, N_STATE): an observed x is written as gain * x / (scale + bend * abs(x)).
 GAIN, SCALE, BEND = range(3)
 _HUGE = np.float32(1e30)
 _FAR = 1 << 30
 HALF = 2048  # of the most lanes there may be: a counter of 12 bits holds so many
-COUNT_ALL = np.uint64(sum(1 << 6 * b for b in range(END_BINS)))  # 1 in each of the counters of 6 bits
-EVEN = np.uint64(sum(0x3F << 6 * b for b in range(0, END_BINS, 2)))  # every other one of them
-assert END_BINS == 10
+EVEN = np.uint64(sum(0x3F << 6 * b for b in range(0, END_BINS, 2)))  # every other counter of 6 bits
+assert END_BINS == COUNTERS
 _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 
 
@@ -33,7 +33,6 @@ _DOUBLINGS = int(math.log2(LONG_WINDOW / SHORT_WINDOW))
 def observe(held, f, i, lanes, rf, ri, track, scales, out):
     """Write the quantities themselves; `give_form` does the rest."""
     t = f[k.CLOCK]
-    n_lanes = lanes.shape[1]
     waiting = i[k.WAITING]
     per_waiting = 1.0 / max(waiting, 1)
     out[0] = waiting
@@ -59,59 +58,49 @@ def observe(held, f, i, lanes, rf, ri, track, scales, out):
     n += 5
     busy = i[k.BUSY]
     per_busy = 1.0 / max(busy, 1)
-    # Free lanes hold zeros: no branches, so these loops run on vector units.
     left_of, total_of, request_of = lanes[k.LEFT], lanes[k.TOTAL], lanes[k.REQUEST]
-    left_sum, left_most, left_least = 0, np.int32(0), np.uint32(_FAR)
-    done_sum, done_most = 0, np.int32(0)
-    for lane in range(n_lanes):
-        left = left_of[lane]
-        left_sum += left
-        left_most = max(left_most, left)
-        left_least = min(left_least, np.uint32(left - np.int32(1)))  # a free lane's becomes huge
-        done = np.int32(total_of[lane] - left)
-        done_sum += done
-        done_most = max(done_most, done)
-    per_lane = 1.0 / n_lanes
+    left_sum, left_most, left_less = 0, 0, _FAR
+    done_sum, done_most, first = 0, 0, _FAR
+    for lane in range(0, lanes.shape[1], WORD):
+        found = survey(request_of, left_of, total_of, lane)
+        left_sum += found[0]
+        left_most = max(left_most, found[1])
+        left_less = min(left_less, found[2])
+        done_sum += found[3]
+        done_most = max(done_most, found[4])
+        first = min(first, found[5])
+    per_lane = 1.0 / scales[LANES]
     out[n] = busy * per_lane
-    out[n + 1] = left_least + 1 if busy > 0 else 0
+    out[n + 1] = left_less + 1 if busy > 0 else 0
     out[n + 2] = left_sum * per_busy
     out[n + 3] = left_most
     n += 4
-    # Lanes that end within 2**b steps: those whose left - 1 has at most b bits; a free lane's has 32 and counts nowhere.
-    # The counters of all b share a word, and one shift adds 1 to those from the number of bits on: 32 lanes fit into
-    # counters of 6 bits, which then widen to 12.
-    for half in range(0, n_lanes, HALF):
+    # Lanes that end within 2**b steps: counters of 6 bits, which then widen to 12.
+    for half in range(0, lanes.shape[1], HALF):
         even, odd = ZERO, ZERO
-        for low in range(half, min(half + HALF, n_lanes), 32):
-            counters = ZERO
-            group = left_of[low : min(low + 32, n_lanes)]
-            for lane in range(group.size):
-                size = bit_length(np.uint32(group[lane] - np.int32(1)))
-                counters += COUNT_ALL << np.uint64(min(size, np.uint32(END_BINS)) * np.uint32(6))
-            even += counters & EVEN
-            odd += (counters >> np.uint64(6)) & EVEN
+        for lane in range(half, min(half + HALF, lanes.shape[1]), WORD):
+            low, high = doublings(left_of, lane)
+            even += (low & EVEN) + (high & EVEN)
+            odd += ((low >> np.uint64(6)) & EVEN) + ((high >> np.uint64(6)) & EVEN)
         for b in range(0, END_BINS, 2):
-            first = np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
-            second = np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            here = np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            next_ = np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
             if half == 0:
-                out[n + b] = first
-                out[n + b + 1] = second
+                out[n + b] = here
+                out[n + b + 1] = next_
             else:
-                out[n + b] += first
-                out[n + b + 1] += second
+                out[n + b] += here
+                out[n + b + 1] += next_
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most
     earliest = np.inf
     if i[k.HAS_DEADLINES] > 0:
         if i[k.DUE_SORTED] > 0:  # the earliest request has the earliest deadline
-            first = np.uint32(_FAR)
-            for lane in range(n_lanes):
-                first = min(first, np.uint32(request_of[lane]))  # a free lane's -1 becomes huge
             if busy > 0:
                 earliest = rf[k.DEADLINE, known(first)]
         else:
-            for lane in range(n_lanes):
+            for lane in range(lanes.shape[1]):
                 if left_of[lane] > 0:
                     earliest = min(earliest, rf[k.DEADLINE, known(request_of[lane])])
     out[n + 2] = earliest - t

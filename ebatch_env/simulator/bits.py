@@ -41,17 +41,6 @@ def highest(typing: Any, word: Any) -> Any:
 
 
 @intrinsic
-def bit_length(typing: Any, word: Any) -> Any:
-    """Bits that a uint32 needs, 0 for 0, as uint32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-        return builder.sub(ir.Constant(ir.IntType(32), 32), zeros)
-
-    return types.uint32(types.uint32), generate
-
-
-@intrinsic
 def count(typing: Any, word: Any) -> Any:
     """Bits set in a uint64, as int64."""
 

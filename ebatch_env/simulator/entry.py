@@ -9,7 +9,7 @@ from typing import Any
 
 from numba import njit
 
-from ebatch_env.simulator import bits, kernel, layout, waiting
+from ebatch_env.simulator import bits, kernel, layout, vectors, waiting
 from ebatch_env.simulator.bits import COMPILED
 
 CACHED: dict[str, Any] = {**COMPILED, "cache": True}
@@ -22,7 +22,7 @@ def checksum(*modules: ModuleType) -> int:
     constants of other files takes this number as a closure value, which is a part of the cache's key. It must be the
     only one: a compiled function among them would make a new key at every start.
     """
-    sources = (bits, kernel, layout, waiting, *modules)
+    sources = (bits, kernel, layout, vectors, waiting, *modules)
     return zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in sources))
 
 

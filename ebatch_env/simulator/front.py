@@ -46,12 +46,12 @@ class SystemView:
     @property
     def lane_request(self) -> IntArray:
         """Request in each lane, -1 in a free one, shape (B,)."""
-        return np.array(self._systems.lanes[0, k.REQUEST])
+        return np.asarray(self._systems.in_lanes(0)[k.REQUEST])
 
     @property
     def lane_left(self) -> IntArray:
         """Steps left in each lane, 0 in a free one, shape (B,)."""
-        return np.array(self._systems.lanes[0, k.LEFT])
+        return np.asarray(self._systems.in_lanes(0)[k.LEFT])
 
 
 Policy = Callable[[SystemView], RoundPlan]

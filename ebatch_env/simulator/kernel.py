@@ -14,6 +14,7 @@ from numba import njit
 
 from ebatch_env.simulator.bits import COMPILED, INLINED, ZERO, count, fill_range, known, lowest, prefetch
 from ebatch_env.simulator.layout import *
+from ebatch_env.simulator.vectors import WORD, advance, among
 from ebatch_env.simulator.waiting import (
     arrive,
     arrive_apart,
@@ -44,7 +45,7 @@ def begin(n, f, i, lanes, rf, ri, links, bits, levels, hist, layers, machine, bi
     lanes[TOTAL, :] = 0
     i[REQUESTS] = n
     rf[ARRIVAL, n] = np.nan
-    fill_range(bits, at.free, 0, lanes.shape[1])
+    fill_range(bits, at.free, 0, hist.size - 1)
     f[READY] = layers[LOAD_S, 0]
     f[SWEPT] = -np.inf
     due, disorder = 0, 0
@@ -111,7 +112,7 @@ def decide(
     limit = plan[PLAN_ADMIT]
     if limit < 0 or ((flags & DRAIN) != 0 and i[BUSY] == 0 and limit == 0 and i[NEXT] == i[REQUESTS]):
         limit = np.int64(1) << 40
-    room = min(limit, lanes.shape[1] - i[BUSY], i[WAITING])
+    room = min(limit, hist.size - 1 - i[BUSY], i[WAITING])
     result = RAN
     t = f[CLOCK]
     if i[BUSY] + room > 0:
@@ -155,8 +156,8 @@ def _run_round(
 ):  # fmt: skip
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
-    n_lanes = lanes.shape[1]
-    words = (n_lanes + 63) >> 6
+    n_lanes = hist.size - 1
+    words = lanes.shape[1] >> 6
     order = plan[PLAN_ORDER] if (flags & KNOWN) != 0 else FIRST_COME
     notifies = (flags & NOTIFIES) != 0
     whole = (flags & WHOLE) != 0
@@ -187,17 +188,12 @@ def _run_round(
     planned = plan[PLAN_T]
     if whole or planned == LONGEST:
         longest = np.int32(0)
-        for lane in range(n_lanes):
+        for lane in range(lanes.shape[1]):
             longest = max(longest, left_of[lane])
         planned = np.int64(longest)
     planned = known(min(planned, top))
-    planned_32 = np.int32(planned)
     for word in range(words):
-        members = ZERO
-        group = left_of[word << 6 : min(n_lanes, (word + 1) << 6)]
-        for lane in range(group.size):  # free of branches, so that it runs on vector units
-            left = group[lane]
-            members |= np.uint64((left > 0) & (left <= planned_32)) << np.uint64(lane)
+        members = among(left_of, word << 6, 1, planned)
         while members != ZERO:
             lane = known((word << 6) + lowest(members))
             flag = members & (ZERO - members)
@@ -326,13 +322,8 @@ def _run_round(
     arrived_after += arrive(b, t, at, flags, f, i, rf, ri, links, bits, levels, bins)
     elapsed = b - t
     integral = (in_system + i[NEXT] - arrived_before - n_done) * elapsed - arrived_after + early
-    steps_32 = np.int32(steps)
-    for lane in range(n_lanes):
-        left = max(np.int32(left_of[lane] - steps_32), np.int32(0))
-        left_of[lane] = left
-        stays = np.int32(-np.int32(left > 0))  # all bits set or none: no branches
-        total_of[lane] &= stays
-        request_of[lane] |= ~stays
+    for lane in range(0, lanes.shape[1], WORD):
+        advance(request_of, left_of, total_of, lane, steps)
     f[CLOCK] = b
     f[STEP_ENERGY] += energy
     f[STEP_INTEGRAL] += integral

@@ -4,7 +4,8 @@ Arrays of one system; R requests, B lanes, n layers, T = ``max_time_steps``, W =
 
     f      float64 (N_F,)      scalars: clock, accumulators              index names below
     i      int64   (N_I,)      counters                                  index names below
-    lanes  int32   (3, B)      request in the lane (-1: free), steps left and length (0 in a free lane)
+    lanes  int32   (3, 64 W)   request in the lane (-1: free), steps left and length (0 in a free lane); those behind B are
+                               free and stay so: loops over lanes are loops over whole words
     rf     float64 (4, R+8)    arrival (NaN behind the last request), deadline, completion, start
     ri     int32   (3, R+8)    length, lane, deadline order
     links  int32   (R+8+L+1,)  requests of each length: the next one behind each request; the first one of each length 0..L

@@ -100,7 +100,7 @@ class Systems:
 
     f: FloatArray  # (E, N_F)
     i: Int64Array  # (E, N_I)
-    lanes: npt.NDArray[np.int32]  # (E, 3, B)
+    lanes: npt.NDArray[np.int32]  # (E, 3, 64 W)
     rf: FloatArray  # (E, 4, R + PADDING)
     ri: npt.NDArray[np.int32]  # (E, 3, R + PADDING)
     links: npt.NDArray[np.int32]  # (E, R + PADDING + L+1)
@@ -123,7 +123,7 @@ class Systems:
         f, i, lanes_, bits, rf, ri, links, hist = _together(
             ((systems, k.N_F), np.float64),
             ((systems, k.N_I), np.int64),
-            ((systems, 3, lanes), np.int32),
+            ((systems, 3, -(-lanes // 64) * 64), np.int32),
             ((systems, words), np.uint64),
             ((systems, 4, requests + PADDING), np.float64),
             ((systems, 3, requests + PADDING), np.int32),
@@ -166,6 +166,10 @@ class Systems:
     def max_length(self) -> int:
         """The longest sequence there is room for."""
         return int(self.links.shape[1] - self.ri.shape[2]) - 1
+
+    def in_lanes(self, e: int) -> npt.NDArray[np.int32]:
+        """A copy of what is in the lanes of system ``e``, shape (3, B)."""
+        return self.lanes[e, :, : self.hist.shape[1] - 1].copy()
 
     def begin(self, e: int, trace: RequestTrace, machine: Machine) -> None:
         """Start system ``e`` on ``trace``."""

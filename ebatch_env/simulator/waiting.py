@@ -37,6 +37,7 @@ from ebatch_env.simulator.bits import (
     tree_remove,
 )
 from ebatch_env.simulator.layout import *
+from ebatch_env.simulator.vectors import WORD, among
 
 PACKED = 255  # the most that a counter of 8 bits takes
 
@@ -53,7 +54,7 @@ class Places(NamedTuple):
 def places(lanes, ri, levels):
     """`Places` of a system."""
     free = levels[levels.size - 1]
-    return Places(known(free), known(free + ((lanes.shape[1] + 63) >> 6)), known(ri.shape[1]))
+    return Places(known(free), known(free + (lanes.shape[1] >> 6)), known(ri.shape[1]))
 
 
 @njit(**COMPILED)
@@ -173,7 +174,7 @@ def enter(
     arrived = i[NEXT]
     anchor = ri[LENGTH, oldest(i, bits, at.waiting)] if order == SIMILAR else np.int32(0)
     word = at.free
-    words = (lanes.shape[1] + 63) >> 6
+    words = lanes.shape[1] >> 6
     steps = 0
     arrivals = 0.0
     late = i[WAIT_LATE]
@@ -296,11 +297,8 @@ def sweep_deadlines(at, f, i, lanes, rf, ri, bits):
         if k > first:
             late = count_range(bits, at.waiting, first, k)
             missed = late + max(k - max(first, arrived), 0)
-            first_32, due = np.int32(first), np.uint32(k - first)
-            running = np.int32(0)
-            for lane in range(request_of.size):  # free of branches; a free lane's -1 becomes huge
-                running += np.int32(np.uint32(request_of[lane] - first_32) < due)
-            missed += running
+            for lane in range(0, request_of.size, WORD):
+                missed += count(among(request_of, lane, first, k - 1))
     else:
         first = k
         while k < n and rf[DEADLINE, known(ri[DUE_ORDER, known(k)])] <= t:

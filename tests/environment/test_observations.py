@@ -23,8 +23,9 @@ def expected(env, last):
     arrival, deadline, length = s.rf[0, k.ARRIVAL], s.rf[0, k.DEADLINE], s.ri[0, k.LENGTH]
     assert arrival[n - 1] <= t
     waiting = np.flatnonzero(s.ri[0, k.LANE, :n] == k.NOT_STARTED)
-    busy = s.lanes[0, k.REQUEST] >= 0
-    request, left = s.lanes[0, k.REQUEST][busy], s.lanes[0, k.LEFT][busy]
+    in_lanes = s.in_lanes(0)
+    busy = in_lanes[k.REQUEST] >= 0
+    request, left = in_lanes[k.REQUEST][busy], in_lanes[k.LEFT][busy]
     done = length[request] - left
     known, lanes = system.lengths_known, system.lanes
     bins = np.searchsorted(system.mix_edges, length[waiting], side="left")

@@ -31,7 +31,8 @@ def _together(*arrays: tuple[tuple[int, ...], Any]) -> list[npt.NDArray[Any]]:
     """
     sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays]
     starts = np.cumsum([0, *(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes)]).tolist()
-    room = np.zeros(starts[-1] // 8).view(np.uint8)
+    room = np.zeros(starts[-1] // 8 + CACHE_LINE // 8).view(np.uint8)
+    room = room[-room.ctypes.data % CACHE_LINE :]
     return [
         room[start : start + size].view(kind).reshape(shape)
         for (shape, kind), start, size in zip(arrays, starts[:-1], sizes, strict=True)

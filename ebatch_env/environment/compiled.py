@@ -39,8 +39,8 @@ PLAY, AT_ONCE, BEGIN, LEAVE, UNDER_WAY = range(5)
 DONE, LATE, WAKE, SLEEP, END = range(-1, -6, -1)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
-# whether thread t needs to be woken.
-FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
+# whether thread t needs to be woken. PATIENCE: looks of a helper for the next step before it sleeps.
+FINISHED, OVER, CUT, NOT_DRAWN, STOP, PATIENCE, THREADS = 0, 8, 9, 10, 16, 17, 40
 # What to do with systems that are over; -1 or 1, see `work`; and addresses of the step's arrays.
 MODE, DIRECTION, WAITS, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 34)
 # The arrays that a thread works on, in the order in which `work` unpacks them.
@@ -138,23 +138,24 @@ def _begin_one(
 
 
 @njit(**INLINED)
-def _wait_for_work(control, mine, end, patience):
-    """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for ``patience`` looks at most.
+def _wait_for_work(control, mine, end):
+    """Wait until a thread's share, at ``mine`` in ``control``, has systems below ``end``: for PATIENCE looks at most.
 
     Returns UNDER_WAY, END or SLEEP.
     """
-    for _ in range(patience):
-        if load(control, STOP) > 0:
-            return END
+    looks = control[PATIENCE]
+    while load(control, STOP) == 0:
         if load(control, mine) < end:
+            if looks < 0:
+                store(control, mine + 8, 0)
             return UNDER_WAY
+        if looks < 0:
+            return SLEEP
+        if looks == 0:  # say so and look once more: whoever puts up work from here on sees a sleeper and wakes it
+            store(control, mine + 8, 1)
+        looks -= 1
         pause()
-    # Say so first and look once more: whoever puts up work from here on sees a sleeper and wakes it.
-    store(control, mine + 8, 1)
-    if load(control, mine) < end or load(control, STOP) > 0:
-        store(control, mine + 8, 0)
-        return UNDER_WAY
-    return SLEEP
+    return END
 
 
 @njit(**INLINED)
@@ -235,7 +236,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def work(
-        control, me, threads, patience, arrays, mode, wakes,
+        control, me, threads, arrays, mode, wakes,
         waits, actions, streams, observation, reward, terms, ended, mask,
     ):  # fmt: skip
         """Step E systems, or help to: as thread ``me`` of so many ``threads``.
@@ -251,8 +252,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         Every other step goes through a share from its end, for the systems that came last are still in the cache. In one
         direction only, a share that is a little larger than the cache would find none of itself there.
 
-        A helper, with ``patience``, then waits for the next step and goes on, within compiled code because taking the
-        interpreter's lock between steps costs more than a step of few systems.
+        A helper then waits for the next step and goes on, within compiled code because taking the interpreter's lock
+        between steps costs more than a step of few systems.
 
         Returns what stands at DONE, or the first system with an action out of range; none is stepped then.
         """
@@ -281,9 +282,9 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             if low >= end:
                 share = (share + 1) % threads
                 if share == me:
-                    if patience == 0:
+                    if me == 0:
                         return _wait_for_all(control, n)
-                    call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads, patience)
+                    call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads)
                     if call != UNDER_WAY:
                         return call
                 continue

@@ -1,9 +1,9 @@
 """`Crew`: the threads that share a step of many systems.
 
 Steps of a vector environment follow each other within microseconds, less than it takes to wake a thread. So the helpers
-look out for the next step for a while (`PATIENCE`) before they go to sleep. Each thread has its share of the systems, the
-same at every step because they are in its core's cache, but takes a few of them at a time: a thread that is done goes on
-with what another has left, so that a helper that wakes late, or finds its core busy, delays nobody. What a system goes
+look out for the next step for a while (`LOOKS_AHEAD`) before they go to sleep. Each thread has its share of the systems,
+the same at every step because they are in its core's cache, but takes a few of them at a time: a thread that is done goes
+on with what another has left, so that a helper that wakes late, or finds its core busy, delays nobody. What a system goes
 through does not depend on who steps it.
 """
 
@@ -26,6 +26,7 @@ from ebatch_env.environment.compiled import (
     LATE,
     NOT_DRAWN,
     OVER,
+    PATIENCE,
     STOP,
     THREADS,
     UNDER_WAY,
@@ -33,8 +34,10 @@ from ebatch_env.environment.compiled import (
     work,
 )
 
-PATIENCE = 4000  # looks of a helper before it sleeps; a look takes some 20 to 40 ns
-BACK_TO_BACK_S = 100e-6  # steps closer than this are worth waking a helper for, however few the systems
+# Steps closer than this are back to back. For them a helper looks out so many times before it sleeps, 20 to 40 ns each, and
+# is worth waking however few the systems. Where a learner works between steps it would only be in that one's way.
+BACK_TO_BACK_S = 100e-6
+LOOKS_AHEAD = 4000
 WORTH_WAKING = 256  # systems; so many are worth it in any case
 # In place of a step's arrays where one is under way, whose are in ``control``.
 _NOTHING = (
@@ -94,7 +97,6 @@ class Crew:
                 self._control,
                 me,
                 self._threads,
-                PATIENCE if me else 0,
                 pack(ARRAYS, (*shared, *mine)),
                 UNDER_WAY,
                 0,
@@ -102,11 +104,11 @@ class Crew:
             )
             for me, mine in enumerate(own)
         ]
-        self._lead = self._arguments[0][:5]
+        self._lead = self._arguments[0][:4]
         self._awake = [threading.Event() for _ in own[1:]]
         self._published: list[tuple[Any, ...]] = [()]
         self._under_way = self._begun = False
-        self._few = bool(self._awake) and n < WORTH_WAKING
+        self._few = n < WORTH_WAKING
         self._last = 0.0
         self._dismiss = weakref.finalize(self, _dismiss, self._control, self._awake)
 
@@ -126,7 +128,7 @@ class Crew:
             if found in (WAKE, LATE):
                 self._finish()
                 found = DONE
-        if self._few:
+        if self._awake:
             self._last = time.perf_counter()
         self._under_way = False
         return found
@@ -158,7 +160,9 @@ class Crew:
                 kept = (self._shared, self._own[me], self._published)
                 life = (self._control, me, awake, self._arguments[me], kept)
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
-        return not self._few or time.perf_counter() - self._last < BACK_TO_BACK_S
+        close = time.perf_counter() - self._last < BACK_TO_BACK_S
+        self._control[PATIENCE] = LOOKS_AHEAD if close else 0
+        return close or not self._few
 
     def _wake(self) -> None:
         """Wake the helpers that sleep."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int8, int32, int64, njit, uint8, uint64
+from numba import cfunc, float32, float64, int8, int32, int64, njit, types, uint8, uint64
 
 from ebatch_env import errors
 from ebatch_env.environment import addresses, atomics, observations, observing
@@ -34,6 +35,9 @@ from ebatch_env.workloads.generators import close_stream, open_stream, uniform
 # those in ``waits``, (E,), begin one instead of taking their action; those that wait stay as they are. UNDER_WAY: there is
 # a step to go on with.
 PLAY, AT_ONCE, BEGIN, LEAVE, UNDER_WAY = range(5)
+# Who else does a step that is put up: helpers that are awake, those that sleep as well, a team whose members return when
+# nothing is left to take.
+AWAKE, ALL, TEAM = range(3)
 # What `work` returns, besides the first system with an action out of range: the step is done; others are not done yet;
 # somebody needs to be woken; nothing has come for a while; the crew is dismissed.
 DONE, LATE, WAKE, SLEEP, END = range(-1, -6, -1)
@@ -236,7 +240,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
 
     @njit(**CACHED)
     def work(
-        control, me, threads, arrays, mode, wakes,
+        control, me, threads, arrays, mode, others,
         waits, actions, streams, observation, reward, terms, ended, mask,
     ):  # fmt: skip
         """Step E systems, or help to: as thread ``me`` of so many ``threads``.
@@ -244,7 +248,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
         The calling thread, number 0, puts up a step unless one is UNDER_WAY: ``mode``, and ``waits``, say what becomes of
         systems whose episode is over. With AT_ONCE what was observed at the end is in ``final_observation`` and
         ``final_mask``. Afterwards ``control`` says how many ended, and were cut off, and whether some work could not be drawn.
-        If it ``wakes`` helpers that sleep, it returns to have that done in Python.
+        With ALL ``others`` it returns to have helpers woken in Python if some sleep; with a TEAM it returns once the step is
+        put up.
 
         Then take a few systems at a time and step them, until all have been taken: first those of the thread's own share,
         which are in its core's cache, then what others have not come to.
@@ -270,7 +275,7 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             )  # fmt: skip
             if wrong >= 0:
                 return wrong
-            if wakes > 0 and _asleep(control, threads) > 0:
+            if others == TEAM or (others == ALL and _asleep(control, threads) > 0):
                 return WAKE
         n = fs.shape[0]
         flat = address[3, 0] < 0
@@ -282,6 +287,8 @@ def _compile(stamp: int) -> tuple[Any, ...]:
             if low >= end:
                 share = (share + 1) % threads
                 if share == me:
+                    if others == TEAM:
+                        return DONE
                     if me == 0:
                         return _wait_for_all(control, n)
                     call = _wait_for_work(control, THREADS + 16 * me, (me + 1) * n // threads)
@@ -380,6 +387,35 @@ def _compile(stamp: int) -> tuple[Any, ...]:
     return restart, work
 
 
-restart, work = _compile(
-    checksum(addresses, atomics, errors, observations, observing, compiled, generators, lengths, modulated)
-)
+_STAMP = checksum(addresses, atomics, errors, observations, observing, compiled, generators, lengths, modulated)
+restart, work = _compile(_STAMP)
+# Entries of an int64 array that a team shares: members that have come so far; those that there is work for; address and
+# size of ``control``; from MEMBERS on, the addresses of what each works on.
+_COME, _WANTED, _CONTROL, _CONTROL_SIZE, MEMBERS = range(5)
+_PACKED = sum(1 + dimensions for _, dimensions in ARRAYS)
+
+
+@functools.cache
+def member() -> int:
+    """The address of a C function ``void (*)(void *)``: a team's member steps systems until none is left to take."""
+    return int(_compile_member(_STAMP).address)
+
+
+def _compile_member(stamp: int) -> Any:
+    @cfunc(types.void(types.intp), cache=True, error_model="numpy")
+    def take_part(team):
+        if stamp < 0:
+            return
+        shared = int64_row(team, MEMBERS)
+        me = add(shared, _COME, 1)
+        if me >= shared[_WANTED]:
+            return
+        control = int64_row(shared[_CONTROL], shared[_CONTROL_SIZE])
+        mine = int64_row(int64_row(team, MEMBERS + me + 1)[known(MEMBERS + me)], _PACKED)
+        work(
+            control, me, shared[_WANTED], mine, np.int64(UNDER_WAY), np.int64(TEAM),
+            boolean_row(team, 0), int64_table(team, 0, 0), uint64_table(team, 0, 0), float32_table(team, 0, 0),
+            float64_row(team, 0), float64_table(team, 0, 0), boolean_table(team, 0, 0), int8_table(team, 0, 0),
+        )  # fmt: skip
+
+    return take_part

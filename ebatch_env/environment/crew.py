@@ -5,6 +5,8 @@ look out for the next step for a while (`LOOKS_AHEAD`) before they go to sleep. 
 the same at every step because they are in its core's cache, but takes a few of them at a time: a thread that is done goes
 on with what another has left, so that a helper that wakes late, or finds its core busy, delays nobody. What a system goes
 through does not depend on who steps it.
+
+Where a learner works between steps the threads of its OpenMP take the helpers' place (`openmp`).
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ebatch_env.environment import openmp
 from ebatch_env.environment.addresses import pack
 from ebatch_env.environment.compiled import (
+    ALL,
     ARRAYS,
+    AWAKE,
     DONE,
     END,
     FINISHED,
@@ -28,6 +33,7 @@ from ebatch_env.environment.compiled import (
     OVER,
     PATIENCE,
     STOP,
+    TEAM,
     THREADS,
     UNDER_WAY,
     WAKE,
@@ -99,7 +105,7 @@ class Crew:
                 self._threads,
                 pack(ARRAYS, (*shared, *mine)),
                 UNDER_WAY,
-                0,
+                AWAKE,
                 *_NOTHING,
             )
             for me, mine in enumerate(own)
@@ -110,6 +116,7 @@ class Crew:
         self._under_way = self._begun = False
         self._few = n < WORTH_WAKING
         self._last = 0.0
+        self._team: openmp.Team | None = None
         self._dismiss = weakref.finalize(self, _dismiss, self._control, self._awake)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -120,9 +127,12 @@ class Crew:
         """Step all systems; arguments and result as `compiled.work`: the first action out of range, or DONE."""
         self.finish()
         self._published[0], self._under_way = published, True
-        found = int(work(*self._lead, mode, int(self._wakes()), *published))
+        others = self._others()
+        found = int(work(*self._lead, mode, others, *published))
         try:
-            if found == WAKE:
+            if found == WAKE and others == TEAM:
+                self._lend()
+            elif found == WAKE:
                 self._wake()
         finally:
             if found in (WAKE, LATE):
@@ -149,10 +159,14 @@ class Crew:
         over, cut, not_drawn = self._control[OVER : NOT_DRAWN + 1].tolist()
         return over, cut, not_drawn == 0
 
-    def _wakes(self) -> bool:
-        """Whether it pays to wake helpers that sleep."""
+    def _others(self) -> int:
+        """Who shares the next step with this thread: `compiled.work` says what there is."""
         if not self._awake:
-            return False
+            return AWAKE
+        close = time.perf_counter() - self._last < BACK_TO_BACK_S
+        self._control[PATIENCE] = LOOKS_AHEAD if close else 0
+        if not close and openmp.there_is_one():
+            return TEAM
         if not self._begun:
             self._begun = True
             for me, awake in enumerate(self._awake, 1):
@@ -160,9 +174,16 @@ class Crew:
                 kept = (self._shared, self._own[me], self._published)
                 life = (self._control, me, awake, self._arguments[me], kept)
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
-        close = time.perf_counter() - self._last < BACK_TO_BACK_S
-        self._control[PATIENCE] = LOOKS_AHEAD if close else 0
-        return close or not self._few
+        return ALL if close or not self._few else AWAKE
+
+    def _lend(self) -> None:
+        """Have a team do the step."""
+        if self._team is None:
+            # Helpers may be awake: what they work on is theirs.
+            others = [tuple(np.zeros_like(array) for array in mine) for mine in self._own[1:]]
+            self._team_own = [self._own[0], *others]
+            self._team = openmp.Team(self._control, [pack(ARRAYS, (*self._shared, *mine)) for mine in self._team_own])
+        self._team.run()
 
     def _wake(self) -> None:
         """Wake the helpers that sleep."""

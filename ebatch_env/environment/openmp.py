@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ebatch_env.environment.compiled import MEMBERS, member
 
 LEARNER = "torch"  # the module that uses the threads
+_forked = False
 
 
 @functools.cache
@@ -40,9 +41,19 @@ def _library() -> Any:
     return library
 
 
+def _forget() -> None:
+    """The child of a fork has none of its parent's threads, and GNU's OpenMP would wait for them for ever."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def there_is_one() -> bool:
     """Whether there are such threads: a learner is there, works with more than one thread, and they are GNU's."""
-    if LEARNER not in sys.modules:
+    if _forked or LEARNER not in sys.modules:
         return False
     library = _library()
     return library is not None and int(library.omp_get_max_threads()) > 1

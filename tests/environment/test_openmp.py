@@ -1,5 +1,7 @@
 """Steps shared with the threads that PyTorch works with."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -103,3 +105,30 @@ def test_the_learners_own_library_is_taken(monkeypatch, tmp_path):
     place.write_text(f"7f00-7f01 r-xp 0 0:0 0   /a/libgomp.so.1\n7f02-7f03 r-xp 0 0:0 0   {own}\n")
     monkeypatch.setattr(openmp, "Path", lambda _: place)
     assert openmp._library.__wrapped__()._name == own
+
+
+def test_the_child_of_a_fork_does_without():
+    """GNU's OpenMP would wait there for threads that only the parent has."""
+    code = f"""
+import os, time, torch
+import numpy as np
+from ebatch_env.environment.vector import EBatchVectorEnv
+torch.set_num_threads(2)
+torch.ones(1000, 1000) @ torch.ones(1000, 1000)
+env = EBatchVectorEnv({ENVIRONMENTS}, threads=2, **{KEYWORDS})
+env.reset(seed=7)
+actions = np.zeros(({ENVIRONMENTS}, env.system.actions.columns), np.int64)
+def step():
+    time.sleep({BETWEEN_S})
+    env.step(actions)
+step()
+assert env.dynamics._crew._team is not None
+child = os.fork()
+step()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print("both")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("both\n", 0), done.stderr

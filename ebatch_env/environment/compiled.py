@@ -43,10 +43,11 @@ AWAKE, ALL, TEAM = range(3)
 DONE, LATE, WAKE, SLEEP, END = range(-1, -6, -1)
 # Entries of `control`, int64: what the threads that share a step tell each other; those written often keep 8 apart, so
 # that no two share a cache line. THREADS + 16 t: the first system of thread t's share that nobody has taken yet; 8 further on:
-# whether thread t needs to be woken. PATIENCE: looks of a helper for the next step before it sleeps.
-FINISHED, OVER, CUT, NOT_DRAWN, STOP, PATIENCE, THREADS = 0, 8, 9, 10, 16, 17, 40
-# What to do with systems that are over; -1 or 1, see `work`; and addresses of the step's arrays.
-MODE, DIRECTION, WAITS, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK = range(24, 34)
+# whether thread t needs to be woken.
+FINISHED, OVER, CUT, NOT_DRAWN, STOP, THREADS = 0, 8, 9, 10, 16, 40
+# What to do with systems that are over; -1 or 1, see `work`; addresses of the step's arrays; and looks of a helper for the
+# next step before it sleeps.
+MODE, DIRECTION, WAITS, ACTIONS, STREAMS, OBSERVATION, REWARD, TERMS, ENDED, MASK, PATIENCE = range(24, 35)
 # The arrays that a thread works on, in the order in which `work` unpacks them.
 ARRAYS = (
     *((int64, 1), (float64, 2), (int64, 2), (int32, 3), (float64, 3), (int32, 3)),  # on, fs, is_, lanes_, rfs, ris
@@ -396,9 +397,9 @@ _PACKED = sum(1 + dimensions for _, dimensions in ARRAYS)
 
 
 @functools.cache
-def member() -> int:
-    """The address of a C function ``void (*)(void *)``: a team's member steps systems until none is left to take."""
-    return int(_compile_member(_STAMP).address)
+def member() -> Any:
+    """The C function ``void (*)(void *)``, with its ``address``: a team's member steps systems until none is left to take."""
+    return _compile_member(_STAMP)
 
 
 def _compile_member(stamp: int) -> Any:

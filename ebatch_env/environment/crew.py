@@ -6,11 +6,12 @@ the same at every step because they are in its core's cache, but takes a few of 
 on with what another has left, so that a helper that wakes late, or finds its core busy, delays nobody. What a system goes
 through does not depend on who steps it.
 
-Where a learner works between steps the threads of its OpenMP take the helpers' place (`openmp`).
+Where a learner works between steps the threads of its OpenMP may take the helpers' place (`openmp`).
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import weakref
@@ -91,9 +92,10 @@ class Crew:
         n: systems E.
         shared: those of `compiled.ARRAYS` that all threads work on.
         own: each thread's own ones, the last; as many threads as there are entries.
+        lent: a learner's threads take the helpers' place where steps are not back to back.
     """
 
-    def __init__(self, n: int, shared: tuple[Any, ...], own: list[tuple[Any, ...]]) -> None:
+    def __init__(self, n: int, shared: tuple[Any, ...], own: list[tuple[Any, ...]], *, lent: bool = False) -> None:
         self._n, self._threads = n, len(own)
         self._shared, self._own = shared, own
         self._control = np.zeros(THREADS + 16 * self._threads, np.int64)
@@ -116,12 +118,13 @@ class Crew:
         self._under_way = self._begun = False
         self._few = n < WORTH_WAKING
         self._last = 0.0
+        self._lent = lent and bool(self._awake)
         self._team: openmp.Team | None = None
         self._dismiss = weakref.finalize(self, _dismiss, self._control, self._awake)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has threads of its own."""
-        return Crew, (self._n, self._shared, self._own)
+        return functools.partial(Crew, lent=self._lent), (self._n, self._shared, self._own)
 
     def step(self, mode: int, *published: Any) -> int:
         """Step all systems; arguments and result as `compiled.work`: the first action out of range, or DONE."""
@@ -130,8 +133,8 @@ class Crew:
         others = self._others()
         found = int(work(*self._lead, mode, others, *published))
         try:
-            if found == WAKE and others == TEAM:
-                self._lend()
+            if found == WAKE and others == TEAM and self._team is not None:
+                self._team.run()
             elif found == WAKE:
                 self._wake()
         finally:
@@ -165,7 +168,7 @@ class Crew:
             return AWAKE
         close = time.perf_counter() - self._last < BACK_TO_BACK_S
         self._control[PATIENCE] = LOOKS_AHEAD if close else 0
-        if not close and openmp.there_is_one():
+        if self._lent and not close and self._lends():
             return TEAM
         if not self._begun:
             self._begun = True
@@ -176,14 +179,14 @@ class Crew:
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
         return ALL if close or not self._few else AWAKE
 
-    def _lend(self) -> None:
-        """Have a team do the step."""
+    def _lends(self) -> bool:
+        """Whether a team is there for the next step."""
         if self._team is None:
             # Helpers may be awake: what they work on is theirs.
             others = [tuple(np.zeros_like(array) for array in mine) for mine in self._own[1:]]
             self._team_own = [self._own[0], *others]
             self._team = openmp.Team(self._control, [pack(ARRAYS, (*self._shared, *mine)) for mine in self._team_own])
-        self._team.run()
+        return self._team.is_ready()
 
     def _wake(self) -> None:
         """Wake the helpers that sleep."""

@@ -102,6 +102,7 @@ class Dynamics:
         n: their number E.
         threads: threads to step them with; None: as many as pay, up to the cores.
         record: keep what `metrics` and pictures need: completions, lanes, starts (``Systems``).
+        lent: a learner works between steps, whose threads may share them (`openmp`).
 
     After `step` or `restart` these arrays hold the outcome; they are new at every call, so they may be handed out:
         observation float32 (E, D), mask int8 (E, M).
@@ -109,7 +110,9 @@ class Dynamics:
     them) bool (E,), and ``ended`` and ``cut``: how many episodes are over, and how many of them truncated.
     """
 
-    def __init__(self, system: AnySystem, n: int, threads: int | None = None, *, record: bool = True) -> None:
+    def __init__(
+        self, system: AnySystem, n: int, threads: int | None = None, *, record: bool = True, lent: bool = False
+    ) -> None:
         self.system = system
         self._records = record
         self.n = n
@@ -166,7 +169,7 @@ class Dynamics:
             (*scratch, np.zeros(5, np.int64), draws, np.zeros((3, n), np.uint8))
             for scratch, draws in zip(self.scratch, self._draws, strict=True)
         ]
-        self._crew = Crew(n, shared, own)
+        self._crew = Crew(n, shared, own, lent=lent)
 
     def restart(
         self, which: Sequence[int] | Int64Array, rngs: Sequence[np.random.Generator], machine: int | None = None

@@ -46,7 +46,7 @@ class EBatchVecEnv(VecEnv):
         check_integer("n_envs", n_envs, low=1)
         self.render_mode = render_mode
         self.system = build_system(**keywords)
-        self.dynamics = Dynamics(self.system, n_envs, threads, record=bool(episode_metrics))
+        self.dynamics = Dynamics(self.system, n_envs, threads, record=bool(episode_metrics), lent=True)
         super().__init__(n_envs, self.system.observations.space, self.system.actions.space)
         self._episode_metrics = bool(episode_metrics)
         self._columns = self.system.actions.columns

@@ -156,7 +156,7 @@ def _run_round(
 ):  # fmt: skip
     """Fill the lanes with ``room`` more sequences and run every layer's pass."""
     n_layers = layers.shape[1]
-    n_lanes = hist.size - 1
+    n_lanes = hist.size - 1  # rows of lanes are longer
     words = lanes.shape[1] >> 6
     order = plan[PLAN_ORDER] if (flags & KNOWN) != 0 else FIRST_COME
     notifies = (flags & NOTIFIES) != 0

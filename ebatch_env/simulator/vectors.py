@@ -50,7 +50,10 @@ def _reduced(builder: Any, how: str, vector: Any) -> Any:
 
 @intrinsic
 def among(typing: Any, row: Any, place: Any, least: Any, most: Any) -> Any:
-    """Which of the 64 lanes of an int32 row from ``place`` on are in ``least``..``most``, as the bits of a uint64."""
+    """Which of the 64 lanes of an int32 row from ``place`` on are in ``least``..``most``, as the bits of a uint64.
+
+    ``most`` is no less than ``least``.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         numbers = builder.load(_address(context, builder, row, *arguments[:2]), align=4)

@@ -282,12 +282,11 @@ def shed_hopeless(at, flags, f, i, rf, ri, links, bits, levels, alone, bins):
 def sweep_deadlines(at, f, i, lanes, rf, ri, bits):
     """Count the requests whose deadline has passed by now with them neither complete nor shed.
 
-    Those wait, are in a lane, or have not even arrived.
+    Those wait or are in a lane: a deadline lies behind the arrival, so that all of them have arrived.
     """
     t = f[CLOCK]
     k = known(i[DUE])
     n = i[REQUESTS]
-    arrived = i[NEXT]
     request_of = lanes[REQUEST]
     missed, late = 0, 0
     if i[DUE_SORTED] > 0:
@@ -296,7 +295,7 @@ def sweep_deadlines(at, f, i, lanes, rf, ri, bits):
             k += 1
         if k > first:
             late = count_range(bits, at.waiting, first, k)
-            missed = late + max(k - max(first, arrived), 0)
+            missed = late
             for lane in range(0, request_of.size, WORD):
                 missed += count(among(request_of, lane, first, k - 1))
     else:
@@ -305,7 +304,6 @@ def sweep_deadlines(at, f, i, lanes, rf, ri, bits):
             r = known(ri[DUE_ORDER, known(k)])
             k += 1
             late += bit(bits, at.waiting, r)
-            missed += r >= arrived
         missed += late
         if k > first:
             for lane in range(request_of.size):

@@ -12,17 +12,11 @@ import numpy as np
 import pytest
 
 from ebatch_env import RequestTrace, make_sb3
-from ebatch_env.environment import crew, openmp
+from ebatch_env.environment import crew
 from ebatch_env.environment.env import EBatchEnv
 from ebatch_env.environment.vector import EBatchVectorEnv
 
 KEYWORDS = {"workload": "translation-bursty", "deadline": 4.0, "requests": 24, "lanes": 8}
-
-
-@pytest.fixture(autouse=True)
-def no_team(monkeypatch):
-    """Helpers do it all, whether or not another test has imported PyTorch."""
-    monkeypatch.setattr(openmp, "LEARNER", "no_such_module")
 
 
 def legal(env, steps, seed=1):

@@ -17,7 +17,7 @@ TUNED := baselines/ebatch_baselines/tuned
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo readme test test-oldest lint types wheel docs tune headroom reproduce scoreboard verify bench clean
+.PHONY: demo install readme test test-oldest lint types wheel docs tune headroom reproduce scoreboard verify bench clean
 
 # What the command needs: no torch.
 $(VENV)/.light: pyproject.toml constraints.txt
@@ -31,6 +31,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	$(INSTALL) --editable '.[dev]'
 	touch $@
+
+install: $(VENV)/.ready
 
 demo: $(VENV)/.light
 	$(BIN)/ebatch evaluate $(foreach id,$(IDS),--env $(id)) $(foreach name,$(POLICIES),--policy $(name)) \

@@ -334,7 +334,7 @@ def _say_kept(out: Path | None) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(ctx: typer.Context) -> None:
-    """Measure speed (needs a checkout). Arguments, such as --json, go to benchmarks/speed.py."""
+    """Measure speed (needs a checkout): --json prints JSON and nothing else, --quick takes a few seconds, and is rougher."""
     root = Path(ebatch_env.__file__).resolve().parents[1]
     if not (root / "benchmarks" / "speed.py").is_file():
         raise fail("ebatch bench", str(root), "run from a checkout of the project: benchmarks/ is not installed")
@@ -431,6 +431,8 @@ for _point in sorted(entry_points(group="ebatch_env.commands"), key=lambda point
 
 def main() -> None:
     """The command's entry point."""
+    # Policies, machines and workloads of the user's, as module:Class; behind what is installed, which they must not hide.
+    sys.path.append(str(Path.cwd()))
     app()
 
 

@@ -111,6 +111,7 @@ def export(
     """Write a trained policy as weights that cannot run code, with a card."""
     from ebatch_agents.policy import check_trust
 
+    source.stat()  # a file that is not there needs no trust
     check_trust(source, trust)
     with needs_extra("export", "sb3"):
         from ebatch_agents.export import export as write

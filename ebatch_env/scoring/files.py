@@ -48,10 +48,14 @@ def make_folder(path: Path) -> Path:
     Raises:
         OSError: it cannot be made or written to.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with whole_file(path / "writable") as part:
-        part.touch()
-    (path / "writable").unlink()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with whole_file(path / "writable") as part:
+            part.touch()
+        (path / "writable").unlink()
+    except OSError as error:
+        wanted = "must be a folder that can be made and written to"
+        raise OSError(error.errno, f"{wanted}: {error.strerror}", str(path)) from error
     return path
 
 

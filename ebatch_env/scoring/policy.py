@@ -251,7 +251,7 @@ def policy_class(name: str) -> PolicyFactory:
         try:
             return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
         except (ImportError, AttributeError) as error:
-            raise fail("policy", name, "an importable module:Class") from error
+            raise ValueError(f"{fail('policy', name, 'an importable module:Class')}: {error}") from error
     known = ", ".join(policy_names())
     raise fail("policy", name, f"a name ({known}), a module:Class, or a file that exists")
 

@@ -113,6 +113,9 @@ def test_bad_input_ends_with_status_2_and_a_line(arguments: list[str], message: 
 def test_export(trained: Callable[[str], Any], tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     path = trained("a2c").folder.best
+    nowhere = ebatch("export", str(tmp_path / "nowhere.zip"))
+    assert (nowhere.exit_code, nowhere.stderr.count("\n")) == (2, 1)
+    assert "nowhere.zip: No such file" in nowhere.stderr
     refused = ebatch("export", str(path), "--out", str(tmp_path))
     assert refused.exit_code == 2
     assert "an SB3 zip can run any code when it is loaded" in refused.stderr
@@ -128,7 +131,8 @@ def test_without_the_extra_it_says_so(arguments: tuple[str, ...], tmp_path: Path
     """In a process of its own: modules imported a second time would be strangers to the tests that hold the first."""
     code = "import sys; sys.modules['stable_baselines3'] = None; from ebatch_env.cli import main; main()"
     command = [sys.executable, "-c", code, *arguments, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    (tmp_path / "ppo-x.zip").touch()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert "the extra 'sb3'" in done.stderr
     assert "Traceback" not in done.stderr

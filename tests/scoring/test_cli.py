@@ -138,7 +138,13 @@ def test_tune_stores_and_prints(tmp_path: Path) -> None:
         (["--set", "lanes=0"], "lanes must be an integer in 1..4096"),
         (["--trace", "nowhere.csv"], "nowhere.csv: No such file"),
         (["--trace", __file__], "line 1: unknown column"),
-        (["--out", f"{__file__}/below"], "below: Not a directory"),
+        (["--out", f"{__file__}/below"], "below: must be a folder that can be made and written to: Not a directory"),
+        (["--out", __file__], "must be a folder that can be made and written to: File exists"),
+        (
+            ["--policy", "nobody:Nobody"],
+            "policy must be an importable module:Class, got 'nobody:Nobody': No module named 'nobody'",
+        ),
+        (["--policy", f"{HERE}:Nobody"], "has no attribute 'Nobody'"),
         (["--nothing"], "No such option"),
     ],
 )
@@ -152,6 +158,30 @@ def test_bad_input_ends_with_status_2_and_a_line(arguments: list[str], message: 
     assert "Traceback" not in result.stderr
     if "No such option" not in message and message != "--episodes":
         assert result.stderr.count("\n") == 1
+
+
+def test_classes_beside_the_user_are_found(tmp_path: Path) -> None:
+    """By the installed command, and by the processes that it starts."""
+    (tmp_path / "mine.py").write_text(f"from {HERE} import Steady as Mine\n")
+    (tmp_path / "numpy.py").write_text("raise ImportError('what is installed comes first')\n")
+    command = [
+        Path(sys.executable).with_name("ebatch"),
+        "evaluate",
+        "--env",
+        TOY,
+        "--policy",
+        "mine:Mine",
+        "--episodes",
+        "4",
+    ]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for processes in ("1", "2"):
+        done = subprocess.run(
+            [*command, "--processes", processes, "--set", "requests=8"], cwd=tmp_path, env=variables,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "mine:Mine" in done.stdout
 
 
 def test_debug_shows_the_traceback() -> None:

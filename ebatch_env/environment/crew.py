@@ -168,7 +168,7 @@ class Crew:
             return AWAKE
         close = time.perf_counter() - self._last < BACK_TO_BACK_S
         self._control[PATIENCE] = LOOKS_AHEAD if close else 0
-        if self._lent and not close and self._lends():
+        if self._lent and not close and not self._few and self._lends():
             return TEAM
         if not self._begun:
             self._begun = True

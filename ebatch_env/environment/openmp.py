@@ -24,8 +24,8 @@ import numpy.typing as npt
 from ebatch_env.environment.compiled import MEMBERS, member
 
 LEARNER = "torch"  # the package that uses the threads
-# A lent step is slow if it takes this long more than twice the quickest one. Then so many steps are done without the team, and
-# twice as many each time it happens again.
+# A lent step is slow if it takes this long more than twice the quickest one. Then so many steps are done without the team,
+# twice as many each time it happens again, and an eighth less after each step that is not slow.
 SLOW_S = 0.5e-3
 LEAST_WITHOUT, MOST_WITHOUT = 64, 4096
 _forked = False
@@ -108,4 +108,4 @@ class Team:
             self._without = self._next_without
             self._next_without = min(2 * self._next_without, MOST_WITHOUT)
         else:
-            self._next_without = max(self._next_without // 2, LEAST_WITHOUT)
+            self._next_without = max(self._next_without - self._next_without // 8, LEAST_WITHOUT)

@@ -23,6 +23,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def forty_are_many(monkeypatch):
+    monkeypatch.setattr(crew, "WORTH_WAKING", 1)
+
+
 @pytest.fixture(params=[2, 3])
 def learner_threads(request):
     """PyTorch works with so many threads."""
@@ -158,10 +163,10 @@ def test_a_slow_team_sits_out_longer_and_longer(system, actions, learner_threads
         assert team.is_ready()
         team._took(1e-3)
         assert [team.is_ready() for _ in range(without)] == [False] * without
-    for quick in range(3):
+    for without in (448, 392, 343):
         assert team.is_ready()
         team._took(1.5e-4)
-        assert team._next_without == 512 >> quick + 1
+        assert team._next_without == without
     for _ in range(20):
         team._took(1.0)
     assert team._without == team._next_without == openmp.MOST_WITHOUT
@@ -174,6 +179,11 @@ def test_no_team_of_one_nor_of_many_more_than_there_is_work_for(system, actions,
     torch.set_num_threads(threads)
     assert not Player(system, 2).play(actions, BETWEEN_S).lends
     torch.set_num_threads(before)
+
+
+def test_no_team_for_few_systems(system, actions, learner_threads, monkeypatch):
+    monkeypatch.setattr(crew, "WORTH_WAKING", ENVIRONMENTS + 1)
+    assert not Player(system, 2).play(actions, BETWEEN_S).lends
 
 
 def test_no_team_without_a_learner(system, actions, learner_threads, monkeypatch):
@@ -206,6 +216,8 @@ torch.ones(1 << 20).exp()
 """
 MAKE = f"""
 import ebatch_env, numpy
+from ebatch_env.environment import crew
+crew.WORTH_WAKING = 1
 env = ebatch_env.make_sb3("ebatch/EPUR-Translation-v0", {ENVIRONMENTS}, threads=2, **{KEYWORDS})
 env.reset()
 actions = numpy.zeros(({ENVIRONMENTS}, env.system.actions.columns), int)

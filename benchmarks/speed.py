@@ -85,7 +85,7 @@ def single(env_id: str, steps: int) -> Callable[[], float]:
     return run
 
 
-def ppo(free: bool, steps: int) -> Callable[[], float]:
+def ppo(free: bool) -> Callable[[], float]:
     """SB3's PPO end to end, on our VecEnv or on one that costs nothing."""
     import torch
     from stable_baselines3 import PPO
@@ -101,8 +101,8 @@ def ppo(free: bool, steps: int) -> Callable[[], float]:
 
     def run() -> float:
         start = time.perf_counter()
-        model.learn(steps, reset_num_timesteps=False)
-        return steps / (time.perf_counter() - start)
+        model.learn(ROLLOUT, reset_num_timesteps=False)
+        return ROLLOUT / (time.perf_counter() - start)
 
     return run
 
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         ratio("1024 environments / CartPole", "steps/s", native(1024, 600 // part), cartpole(1024, 2000 // part), 0.25, often),
         ratio("64 environments / CartPole", "steps/s", native(64, 6000 // part), cartpole(64, 6000 // part), 1.0, often),
         ratio("one environment / CartPole", "steps/s", single(ENV_ID, 20000 // part), single("CartPole-v1", 20000 // part), 0.5, repeats),
-        ratio("PPO / PPO on a free environment", "steps/s", ppo(False, ROLLOUT), ppo(True, ROLLOUT), 0.9, rollouts),
+        ratio("PPO / PPO on a free environment", "steps/s", ppo(False), ppo(True), 0.9, rollouts),
     ]  # fmt: skip
     requests = 1_000_000 // part
     # The first time there is code to load, and memory to be had from the system.

@@ -7,8 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ebatch_env.simulator.bits import call_llvm
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 _ORDER = "seq_cst"
@@ -58,8 +59,7 @@ def pause(typing: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _X86:
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+            call_llvm(builder, "x86.sse2.pause", ir.VoidType())
         return context.get_dummy_value()
 
     return types.void(), generate

@@ -407,14 +407,15 @@ def _compile_member(stamp: int) -> Any:
     def take_part(team):
         if stamp < 0:
             return
-        shared = int64_row(team, MEMBERS)
+        wanted = int64_row(team, MEMBERS)[_WANTED]
+        shared = int64_row(team, MEMBERS + wanted)
         me = add(shared, _COME, 1)
-        if me >= shared[_WANTED]:
+        if me >= wanted:
             return
         control = int64_row(shared[_CONTROL], shared[_CONTROL_SIZE])
-        mine = int64_row(int64_row(team, MEMBERS + me + 1)[known(MEMBERS + me)], _PACKED)
+        mine = int64_row(shared[known(MEMBERS + me)], _PACKED)
         work(
-            control, me, shared[_WANTED], mine, np.int64(UNDER_WAY), np.int64(TEAM),
+            control, me, wanted, mine, np.int64(UNDER_WAY), np.int64(TEAM),
             boolean_row(team, 0), int64_table(team, 0, 0), uint64_table(team, 0, 0), float32_table(team, 0, 0),
             float64_row(team, 0), float64_table(team, 0, 0), boolean_table(team, 0, 0), int8_table(team, 0, 0),
         )  # fmt: skip

@@ -118,13 +118,17 @@ class Crew:
         self._under_way = self._begun = False
         self._few = n < WORTH_WAKING
         self._last = 0.0
-        self._lent = lent and bool(self._awake)
         self._team: openmp.Team | None = None
+        if lent and self._awake and not self._few:
+            # Helpers may be awake while a team works: what they work on is theirs.
+            others = [tuple(np.zeros_like(array) for array in mine) for mine in own[1:]]
+            self._team_own = [own[0], *others]
+            self._team = openmp.Team(self._control, [pack(ARRAYS, (*shared, *mine)) for mine in self._team_own])
         self._dismiss = weakref.finalize(self, _dismiss, self._control, self._awake)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has threads of its own."""
-        return functools.partial(Crew, lent=self._lent), (self._n, self._shared, self._own)
+        return functools.partial(Crew, lent=self._team is not None), (self._n, self._shared, self._own)
 
     def step(self, mode: int, *published: Any) -> int:
         """Step all systems; arguments and result as `compiled.work`: the first action out of range, or DONE."""
@@ -168,7 +172,7 @@ class Crew:
             return AWAKE
         close = time.perf_counter() - self._last < BACK_TO_BACK_S
         self._control[PATIENCE] = LOOKS_AHEAD if close else 0
-        if self._lent and not close and not self._few and self._lends():
+        if self._team is not None and not close and self._team.is_ready():
             return TEAM
         if not self._begun:
             self._begun = True
@@ -178,15 +182,6 @@ class Crew:
                 life = (self._control, me, awake, self._arguments[me], kept)
                 threading.Thread(target=_help, args=life, name=f"ebatch-{me}", daemon=True).start()
         return ALL if close or not self._few else AWAKE
-
-    def _lends(self) -> bool:
-        """Whether a team is there for the next step."""
-        if self._team is None:
-            # Helpers may be awake: what they work on is theirs.
-            others = [tuple(np.zeros_like(array) for array in mine) for mine in self._own[1:]]
-            self._team_own = [self._own[0], *others]
-            self._team = openmp.Team(self._control, [pack(ARRAYS, (*self._shared, *mine)) for mine in self._team_own])
-        return self._team.is_ready()
 
     def _wake(self) -> None:
         """Wake the helpers that sleep."""

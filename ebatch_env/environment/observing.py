@@ -83,14 +83,14 @@ def observe(held, f, i, lanes, rf, ri, track, scales, out):
             even += (low & EVEN) + (high & EVEN)
             odd += ((low >> np.uint64(6)) & EVEN) + ((high >> np.uint64(6)) & EVEN)
         for b in range(0, END_BINS, 2):
-            here = np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
-            next_ = np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            one = np.int64((even >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
+            other = np.int64((odd >> np.uint64(6 * b)) & np.uint64(0xFFF)) * per_lane
             if half == 0:
-                out[n + b] = here
-                out[n + b + 1] = next_
+                out[n + b] = one
+                out[n + b + 1] = other
             else:
-                out[n + b] += here
-                out[n + b + 1] += next_
+                out[n + b] += one
+                out[n + b + 1] += other
     n += END_BINS
     out[n] = done_sum * per_busy
     out[n + 1] = done_most

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from importlib.metadata import entry_points
@@ -20,6 +19,7 @@ from ebatch_env.machines.handmade import BatchServer, ToyMachine
 from ebatch_env.machines.plasticine import Plasticine
 from ebatch_env.machines.tpu import TPUv1
 from ebatch_env.machines.v100 import V100
+from ebatch_env.references import imported
 
 __all__ = [
     "ENERGY_SETS",
@@ -106,7 +106,7 @@ def _by_name(name: str) -> Any:
     if name in MACHINES:
         return MACHINES[name]
     if ":" in name:
-        return _made(_import(name))
+        return _made(imported(name))
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
             return _made(point.load())
@@ -119,7 +119,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Any:
         kind = rest.pop("kind")
         if not isinstance(kind, str) or ":" not in kind:
             raise fail("accelerator kind", kind, "'module:Class'")
-        return _import(kind)(**rest)
+        return imported(kind)(**rest)
     for built_in in MACHINES.values():
         if set(rest) == _field_names(built_in):
             return type(built_in)(**rest)
@@ -138,14 +138,6 @@ def _from_mapping(spec: Mapping[str, Any]) -> Any:
 
 def _field_names(machine: Any) -> set[str]:
     return {field.name for field in fields(machine) if field.init} if is_dataclass(machine) else set()
-
-
-def _import(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _made(found: Any) -> Any:

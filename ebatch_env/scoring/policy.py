@@ -14,7 +14,6 @@ This package knows no policy. Distributions announce theirs through four entry-p
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from ebatch_env.environment.fleet import AnySystem, Fleet
 from ebatch_env.environment.system import System
 from ebatch_env.errors import fail
+from ebatch_env.references import imported
 
 POLICIES = "ebatch_env.policies"
 POLICY_FILES = "ebatch_env.policy_files"
@@ -247,9 +247,8 @@ def policy_class(name: str) -> PolicyFactory:
     for point in entry_points(group=POLICIES, name=name):
         return point.load()  # type: ignore[no-any-return]
     if ":" in name:
-        module, _, attribute = name.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+            return imported(name)  # type: ignore[no-any-return]
         except (ImportError, AttributeError) as error:
             raise ValueError(f"{fail('policy', name, 'an importable module:Class')}: {error}") from error
     known = ", ".join(policy_names())

@@ -19,6 +19,12 @@ INLINED: dict[str, Any] = {**COMPILED, "forceinline": True}
 ONE, ZERO, FULL = np.uint64(1), np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
+def call_llvm(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Call one of LLVM's own functions."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}"), arguments)
+
+
 @intrinsic
 def lowest(typing: Any, word: Any) -> Any:
     """Place of the lowest bit of a uint64 that is not 0: one machine instruction."""
@@ -56,10 +62,7 @@ def known(typing: Any, place: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = context.cast(builder, arguments[0], signature.args[0], types.int64)
-        assume = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(1)]), "llvm.assume"
-        )
-        builder.call(assume, [builder.icmp_signed(">=", number, ir.Constant(ir.IntType(64), 0))])
+        call_llvm(builder, "assume", ir.VoidType(), builder.icmp_signed(">=", number, ir.IntType(64)(0)))
         return number
 
     return types.int64(place), generate
@@ -71,12 +74,10 @@ def copy_from(typing: Any, row: Any, first: Any, target: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, aim = (context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 2))
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        byte = ir.IntType(8).as_pointer()
         places = [builder.bitcast(builder.gep(array.data, [arguments[1]]), byte) for array in (aim, source)]
-        count = builder.sub(builder.extract_value(source.shape, 0), arguments[1])
-        kind = ir.FunctionType(ir.VoidType(), [byte, byte, word, ir.IntType(1)])
-        move = cgutils.get_or_insert_function(builder.module, kind, "llvm.memcpy.p0.p0.i64")
-        builder.call(move, [*places, builder.mul(count, source.itemsize), ir.IntType(1)(0)])
+        size = builder.mul(builder.sub(builder.extract_value(source.shape, 0), arguments[1]), source.itemsize)
+        call_llvm(builder, "memcpy.p0.p0.i64", ir.VoidType(), *places, size, ir.IntType(1)(0))
         return context.get_dummy_value()
 
     return types.void(row, types.int64, target), generate
@@ -93,9 +94,7 @@ def prefetch(typing: Any, row: Any, place: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         address = builder.bitcast(builder.gep(array.data, [arguments[1]]), byte)
         word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(hint, [address, word(0), word(3), word(1)])
+        call_llvm(builder, "prefetch.p0", ir.VoidType(), address, word(0), word(3), word(1))
         return context.get_dummy_value()
 
     return types.void(row, types.int64), generate

@@ -119,12 +119,13 @@ class Systems:
         ``mix_edges``, shape (7,), are the upper ends of the first seven bins of queue lengths; None: one bin.
         """
         levels = k.tree_levels(max_length + 1)
-        words = int(levels[-1]) + (lanes + 63) // 64 + (requests + 63) // 64
+        lane_words = (lanes + 63) // 64
+        words = int(levels[-1]) + lane_words + (requests + 63) // 64
         edges = np.full(k.MIX_BINS - 1, max_length) if mix_edges is None else np.asarray(mix_edges)
         f, i, lanes_, bits, rf, ri, links, hist = _together(
             ((systems, k.N_F), np.float64),
             ((systems, k.N_I), np.int64),
-            ((systems, 3, -(-lanes // 64) * 64), np.int32),
+            ((systems, 3, 64 * lane_words), np.int32),
             ((systems, words), np.uint64),
             ((systems, 4, requests + PADDING), np.float64),
             ((systems, 3, requests + PADDING), np.int32),

@@ -11,8 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ebatch_env.simulator.bits import call_llvm
 
 WORD = 64  # lanes
 _BIT, _INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -37,15 +38,10 @@ def _address(context: Any, builder: Any, kind: Any, row: Any, place: Any) -> Any
     return builder.bitcast(builder.gep(array.data, [place]), _LANES.as_pointer())
 
 
-def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}"), arguments)
-
-
 def _reduced(builder: Any, how: str, vector: Any) -> Any:
     """All entries of a vector made into one."""
     kind = vector.type
-    return _call(builder, f"vector.reduce.{how}.v{kind.count}i{kind.element.width}", kind.element, vector)
+    return call_llvm(builder, f"vector.reduce.{how}.v{kind.count}i{kind.element.width}", kind.element, vector)
 
 
 @intrinsic
@@ -119,8 +115,8 @@ def doublings(typing: Any, row: Any, place: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         left = builder.load(_address(context, builder, row, *arguments), align=4)
-        zeros = _call(builder, f"ctlz.v{WORD}i32", _LANES, builder.sub(left, _same(1)), _BIT(0))
-        size = _call(builder, f"umin.v{WORD}i32", _LANES, builder.sub(_same(32), zeros), _same(COUNTERS))
+        zeros = call_llvm(builder, f"ctlz.v{WORD}i32", _LANES, builder.sub(left, _same(1)), _BIT(0))
+        size = call_llvm(builder, f"umin.v{WORD}i32", _LANES, builder.sub(_same(32), zeros), _same(COUNTERS))
         wide = ir.VectorType(_INT64, WORD)
         shift = builder.zext(builder.mul(size, _same(6)), wide)
         each = builder.shl(ir.Constant(wide, [_COUNT_ALL] * WORD), shift)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,6 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ebatch_env.errors import fail
+from ebatch_env.references import imported
 from ebatch_env.trace import RequestTrace
 from ebatch_env.workloads.arrivals import AllAtOnce, Arrivals, GammaRenewal, Poisson, Replay
 from ebatch_env.workloads.empirical import NAMED_QUANTILES, Empirical
@@ -105,7 +105,7 @@ def _by_name(name: str) -> Any:
     if name.lower().endswith(".csv"):
         return TraceWorkload(name)
     if ":" in name:
-        return _called(_import(name))
+        return _called(imported(name))
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
             return _called(point.load())
@@ -118,7 +118,7 @@ def _from_mapping(spec: Mapping[str, Any]) -> Any:
     if kind is not None:
         if not isinstance(kind, str) or ":" not in kind:
             raise fail("workload kind", kind, "'module:Class' (the built-in workloads are told by their keys)")
-        return _import(kind)(**rest)
+        return imported(kind)(**rest)
     if "trace" in rest:
         _check_keys("workload", rest, ("trace", "steps"))
         if isinstance(rest["trace"], Mapping):
@@ -150,7 +150,7 @@ def _build(what: str, spec: Any, kinds: Mapping[str, type[Any]]) -> Any:
     parameters = dict(parameters)
     kind = parameters.pop("kind")
     if isinstance(kind, str) and ":" in kind:
-        return _import(kind)(**parameters)
+        return imported(kind)(**parameters)
     if kind not in kinds:
         raise fail(f"{what} kind", kind, "one of " + ", ".join(kinds))
     known = tuple(f.name for f in fields(kinds[kind]) if f.init)
@@ -165,15 +165,6 @@ def _check_keys(what: str, given: Mapping[str, Any], known: tuple[str, ...]) -> 
     unknown = [key for key in given if key not in known]
     if unknown:
         raise ValueError(f"{what} has no parameter {unknown[0]!r}; it takes {', '.join(known) or 'none'}")
-
-
-def _import(reference: str) -> Any:
-    """The attribute that ``"module:attribute"`` names."""
-    module, _, attribute = reference.partition(":")
-    found: Any = importlib.import_module(module)
-    for name in attribute.split("."):
-        found = getattr(found, name)
-    return found
 
 
 def _called(found: Any) -> Any:
